@@ -1,0 +1,131 @@
+"""Banded attention over a sorted axis: the one kernel under causal_lsh and local attention.
+
+Legend: N independent sequences (batch x heads x rounds), T tokens, C chunks of W tokens (T = C x W), d head width.
+
+Tokens stand in some order on the axis; a query of rank r attends to the keys of ranks [max(lower_r, r - window), r - 1],
+where `lower` is the rank at which its group begins (its bucket, or its document). A query with no key in reach attends
+to itself: the key of its own rank is always there with `SELF_BIAS` added to its score, which a softmax in fp32
+or float64 weighs as exactly zero as soon as there is any other key. The log-sum-exp of such a row is about
+SELF_BIAS, so a merge over several rounds weighs it as zero too unless all rounds are empty, and then all of
+them hold the token's own value.
+
+Scores, softmax and their gradients run chunk by chunk in torch's flash kernel, which returns the log-sum-exp.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+SELF_BIAS = -1e3
+"""Added to a token's score for itself: far below any real score, near enough to zero for fp32 to keep its digits."""
+
+
+@lru_cache(maxsize=32)
+def _band(chunk: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Bias of every (query, key) pair of a chunk by distance alone, (W, 2W): 0 inside the window, else -inf."""
+    query = torch.arange(chunk, device=device)[:, None] + chunk
+    key = torch.arange(2 * chunk, device=device)[None, :]
+    distance = query - key
+    band = torch.full((chunk, 2 * chunk), float("-inf"), dtype=dtype, device=device)
+    band.masked_fill_((distance > 0) & (distance <= window), 0.0)
+    return band.masked_fill_(distance == 0, SELF_BIAS)
+
+
+def band_bias(lower_NT: Tensor, chunk: int, window: int, dtype: torch.dtype) -> Tensor:
+    """Additive mask of every chunk, (N, C, W, 2W).
+
+    Args:
+        lower_NT: (N, T) integer, rank at which each query's group begins.
+        chunk: tokens in a chunk, W; divides T and is at least `window`.
+        window: keys before itself that a query may see.
+    """
+    N, T = lower_NT.shape
+    C = T // chunk
+    first_C = torch.arange(C, device=lower_NT.device, dtype=torch.int32) * chunk - chunk
+    # A key of column j in chunk c has rank first_C[c] + j; it is in the group when that is at least `lower`.
+    lower_column = (lower_NT.view(N, C, chunk).int() - first_C[None, :, None])[..., None]
+    column = torch.arange(2 * chunk, device=lower_NT.device, dtype=torch.int32)
+    band = _band(chunk, window, dtype, lower_NT.device)
+    bias = torch.where(column >= lower_column, band, float("-inf"))
+    bias[:, 0, :, :chunk] = float("-inf")  # nothing stands before the first chunk
+    return bias
+
+
+def with_previous_chunk(x_NTd: Tensor, chunk: int) -> Tensor:
+    """Each chunk behind the one before it (zeros before the first): (N, T, d) to (N, C, 2W, d)."""
+    N, T, d = x_NTd.shape
+    own = x_NTd.view(N, T // chunk, chunk, d)
+    both = x_NTd.new_empty(N, T // chunk, 2 * chunk, d)
+    both[:, :, chunk:] = own
+    both[:, 1:, :chunk] = own[:, :-1]
+    both[:, 0, :chunk] = 0
+    return both
+
+
+def fold_previous_chunk(g_NCKd: Tensor) -> Tensor:
+    """Adjoint of `with_previous_chunk`: (N, C, 2W, d) to (N, T, d)."""
+    N, C, K, d = g_NCKd.shape
+    chunk = K // 2
+    own = g_NCKd[:, :, chunk:].clone()
+    own[:, :-1] += g_NCKd[:, 1:, :chunk]
+    return own.reshape(N, C * chunk, d)
+
+
+def forward(
+    q_NTd: Tensor, k_NTd: Tensor, v_NTd: Tensor, lower_NT: Tensor, chunk: int, window: int
+) -> tuple[Tensor, Tensor]:
+    """Attention output (N, T, d) and log-sum-exp of the scores (N, T), without a graph.
+
+    Args:
+        q_NTd, k_NTd, v_NTd: queries, unit-length keys and values in the order of the axis.
+        lower_NT: rank at which each query's group begins.
+        chunk: tokens in a chunk; divides T.
+        window: keys before itself that a query may see, at most `chunk`.
+    """
+    N, T, d = q_NTd.shape
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q_NTd.view(N, T // chunk, chunk, d),
+        with_previous_chunk(k_NTd, chunk),
+        with_previous_chunk(v_NTd, chunk),
+        attn_mask=band_bias(lower_NT, chunk, window, q_NTd.dtype),
+        scale=d**-0.5,
+    )
+    return out.reshape(N, T, d), lse.reshape(N, T)
+
+
+def backward(
+    grad_NTd: Tensor,
+    q_NTd: Tensor,
+    k_NTd: Tensor,
+    v_NTd: Tensor,
+    out_NTd: Tensor,
+    lse_NT: Tensor,
+    lower_NT: Tensor,
+    chunk: int,
+    window: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries, keys and values, each (N, T, d).
+
+    `out` and `lse` may be those of a softmax over more keys than this axis holds (several rounds merged): the
+    probability of a key is exp(score - lse) and the row's correction is grad . out, both of the whole softmax, so each
+    axis gives its own share of the gradient (the identity that ring attention uses, Liu et al. 2023).
+    """
+    N, T, d = q_NTd.shape
+    C = T // chunk
+    shape = (N, C, chunk, d)
+    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad_NTd.view(shape),
+        q_NTd.view(shape),
+        with_previous_chunk(k_NTd, chunk),
+        with_previous_chunk(v_NTd, chunk),
+        out_NTd.view(shape),
+        lse_NT.view(N, C, chunk),
+        0.0,
+        False,
+        attn_mask=band_bias(lower_NT, chunk, window, q_NTd.dtype),
+        scale=d**-0.5,
+    )
+    return dq.reshape(N, T, d), fold_previous_chunk(dk), fold_previous_chunk(dv)

@@ -1,0 +1,285 @@
+"""The Reformer: reformer-pytorch's modules and parameter names, computed by korformer's attention.
+
+Legend: B samples, T tokens, D model width, H heads, d head width, V vocabulary, R rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from reformer_pytorch.reformer_pytorch import LSHSelfAttention, ReformerLM, ReZero
+from torch import Tensor, nn
+
+from korformer.model.attention.causal_lsh import causal_lsh, local
+from korformer.model.attention.full import full
+from korformer.model.attention.hashing import drawn_rotations, hash_buckets, stored_rotations
+from korformer.model.config import ModelConfig
+from korformer.model.losses import linear_cross_entropy, token_losses
+from korformer.model.positions import look_up, position_table, rotate
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingDraw:
+    """What the randomness of a training forward is keyed by.
+
+    Attributes:
+        seed: the run's seed.
+        step: optimizer step.
+        samples: number of each sample of the batch within the step, over all micro-batches and processes.
+    """
+
+    seed: int
+    step: int
+    samples: range
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where each token stands: its document, and its position as angles where positions are rotations."""
+
+    documents_BT: Tensor
+    angles_BTd: Tensor | None
+
+
+def _reformer_lm(config: ModelConfig, vocabulary_size: int) -> ReformerLM:
+    """reformer-pytorch's language model of this shape: the holder of every parameter."""
+    return ReformerLM(
+        num_tokens=vocabulary_size,
+        dim=config.dim,
+        depth=config.depth,
+        max_seq_len=config.max_seq_len,
+        heads=config.heads,
+        dim_head=config.head_width,
+        bucket_size=config.bucket_size,
+        n_hashes=config.n_hashes,
+        ff_chunks=1,
+        causal=True,
+        weight_tie=config.weight_tie,
+        ff_mult=config.ff_mult,
+        ff_glu=config.ff_glu,
+        use_scale_norm=config.use_scale_norm,
+        use_rezero=config.use_rezero,
+        one_value_head=config.one_value_head,
+        emb_dim=config.emb_dim,
+        weight_tie_embedding=config.weight_tie_embedding,
+        fixed_position_emb=config.fixed_position_emb,
+        absolute_position_emb=config.absolute_position_emb,
+        axial_position_emb=config.axial_position_emb,
+        axial_position_shape=config.axial_shape if config.axial_position_emb else None,
+        n_local_attn_heads=config.n_local_attn_heads,
+    )
+
+
+class ReformerModel(nn.Module):
+    """An autoregressive Reformer. Its output at a token depends on that token and those before it in its document only.
+
+    Args:
+        config: the model's shape.
+        vocabulary_size: tokens of the vocabulary.
+    """
+
+    strictly_causal = True
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary_size = vocabulary_size
+        self.lm = _reformer_lm(config, vocabulary_size)
+        self.padded_to = math.lcm(config.bucket_size, config.near_window)
+        """Sequences are padded inside to a multiple of this many tokens."""
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Set every parameter, as a function of `seed` alone.
+
+        Embedding and matrices normal(0, 0.02), positions normal(0, 0.01), the matrices that write into the residual
+        streams smaller by sqrt(2 x depth) as in GPT-2, norms one, biases zero; ReZero factors zero.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.lm.named_parameters():
+            if name.startswith("pos_emb"):
+                parameter.normal_(0.0, 0.01, generator=generator)
+            elif name.endswith(".g"):
+                parameter.fill_(1.0 if self.config.use_scale_norm and not self.config.use_rezero else 0.0)
+            elif name.endswith("bias"):
+                parameter.zero_()
+            elif "norm" in name:
+                parameter.fill_(1.0)
+            else:
+                writes = name.endswith(("to_out.weight", "w2.weight"))
+                std = 0.02 / math.sqrt(2 * self.config.depth) if writes else 0.02
+                parameter.normal_(0.0, std, generator=generator)
+
+    @property
+    def layers(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The wrapped attention and feed-forward module of each layer."""
+        return [(block.f.net, block.g.net) for block in self.lm.reformer.layers.blocks]
+
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        *,
+        documents_BT: Tensor | None = None,
+        positions_BT: Tensor | None = None,
+        draw: TrainingDraw | None = None,
+    ) -> Tensor:
+        """Hidden states before the output layer, (B, T, D).
+
+        Args:
+            tokens_BT: int64 token ids; T at most max_seq_len.
+            documents_BT: integer document of each token, not falling along a row, -1 on padding (only at the end);
+                one document a row where it is not given.
+            positions_BT: position of each token in its document; counted from the row's start where not given.
+            draw: keys of the training rotations; those of evaluation are used without it.
+        """
+        B, T = tokens_BT.shape
+        device = tokens_BT.device
+        if documents_BT is None:
+            documents_BT = torch.zeros_like(tokens_BT)
+        if positions_BT is None:
+            positions_BT = torch.arange(T, device=device).expand(B, T)
+        padding = -T % self.padded_to
+        documents_BT = torch.where(documents_BT < 0, T, documents_BT)  # padding sorts behind every document
+        place = _Place(
+            documents_BT=F.pad(documents_BT, (0, padding), value=T),
+            angles_BTd=self._angles(F.pad(positions_BT, (0, padding))),
+        )
+        x_BTD = F.pad(self.embed(tokens_BT, positions_BT), (0, 0, 0, padding))
+        x1, x2 = x_BTD, x_BTD
+        for layer, (attention, feed_forward) in enumerate(self.layers):
+            x1 = x1 + self._attend(layer, attention, x2, place, draw)
+            x2 = x2 + apply_feed_forward(feed_forward, x1)
+        hidden: Tensor = self.lm.norm((x1 + x2)[:, :T] / 2)
+        return hidden
+
+    def embed(self, tokens_BT: Tensor, positions_BT: Tensor) -> Tensor:
+        """Token and position embeddings, (B, T, D)."""
+        x = self.lm.token_emb(tokens_BT)
+        table = position_table(self.lm.pos_emb, self.config.max_seq_len)
+        if table is not None:
+            x = x + look_up(table, positions_BT)
+        embedded: Tensor = self.lm.to_model_dim(x)
+        return embedded
+
+    def _angles(self, positions_BT: Tensor) -> Tensor | None:
+        table = position_table(self.lm.layer_pos_emb, self.config.max_seq_len)
+        return look_up(table, positions_BT) if table is not None else None
+
+    def rotations(self, layer: int, rounds: int, draw: TrainingDraw | None = None) -> Tensor:
+        """Hash rotations of a layer, (1 or B, R, d, K/2)."""
+        config = self.config
+        if draw is not None and config.rehash:
+            return drawn_rotations(
+                draw.seed, draw.step, draw.samples, layer, rounds, config.head_width, config.buckets
+            )
+        return stored_rotations(config.hash_seed, layer, rounds, config.head_width, config.buckets)
+
+    def _attend(
+        self, layer: int, wrapper: nn.Module, x_BTD: Tensor, place: _Place, draw: TrainingDraw | None
+    ) -> Tensor:
+        attention, normed_BTD = inner_attention(wrapper), norm_input(wrapper, x_BTD)
+        qk_BHTd, v_BHTd = project(attention, normed_BTD)
+        q_BHTd, k_BHTd = queries_and_keys(qk_BHTd, place.angles_BTd)
+        kind = self.config.layer_kinds[layer]
+        near = attention.heads if kind == "local" else attention.n_local_attn_heads if kind == "causal_lsh" else 0
+        parts = []
+        if near:
+            heads = slice(0, near)
+            parts.append(
+                local(
+                    q_BHTd[:, heads],
+                    k_BHTd[:, heads],
+                    v_BHTd[:, heads],
+                    place.documents_BT,
+                    window=self.config.near_window,
+                )
+            )
+        if near < attention.heads:
+            heads = slice(near, None)
+            q, k, v = q_BHTd[:, heads], k_BHTd[:, heads], v_BHTd[:, heads]
+            if kind == "full":
+                parts.append(full(q, k, v, place.documents_BT))
+            else:
+                rotations = self.rotations(layer, self.config.n_hashes, draw)
+                parts.append(
+                    causal_lsh(
+                        q,
+                        k,
+                        v,
+                        hash_buckets(qk_BHTd[:, heads], rotations),
+                        place.documents_BT,
+                        n_buckets=self.config.buckets,
+                        chunk=self.config.bucket_size,
+                        window=self.config.bucket_window,
+                    )
+                )
+        return finish_attention(wrapper, torch.cat(parts, dim=1))
+
+    @property
+    def head_weight(self) -> Tensor:
+        """Weight of the output layer, (V, E): the normalised embedding where the two are tied."""
+        if self.config.weight_tie_embedding:
+            return F.normalize(self.lm.token_emb.weight, dim=-1)
+        weight: Tensor = self.lm.out[1].weight
+        return weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """Bias of the output layer, (V,), where it has one."""
+        return None if self.config.weight_tie_embedding else self.lm.out[1].bias
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of every token, (…, V) float32."""
+        return F.linear(self.lm.out[0](hidden), self.head_weight, self.head_bias).float()
+
+    def loss(self, hidden_BTD: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy in nats (with gradient) and each token's, (B, T) float32 without; targets of -100 count 0."""
+        narrow = self.lm.out[0](hidden_BTD).flatten(0, 1)
+        mean, losses = linear_cross_entropy(narrow, self.head_weight, self.head_bias, targets_BT.flatten())
+        return mean, losses.view(targets_BT.shape)
+
+    def token_losses(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        """Cross-entropy of each token in nats, (B, T) float32; 0 where the target is -100. No gradient."""
+        narrow = self.lm.out[0](hidden_BTD).flatten(0, 1)
+        return token_losses(narrow, self.head_weight, self.head_bias, targets_BT.flatten()).view(targets_BT.shape)
+
+
+def inner_attention(wrapper: nn.Module) -> LSHSelfAttention:
+    """The projections inside a norm or ReZero wrapper."""
+    attention: LSHSelfAttention = wrapper.fn
+    return attention
+
+
+def norm_input(wrapper: nn.Module, x: Tensor) -> Tensor:
+    """What a wrapped module sees of its input."""
+    return x if isinstance(wrapper, ReZero) else wrapper.norm(x)
+
+
+def project(attention: LSHSelfAttention, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    """Shared query-key and value vectors, each (B, H, T, d)."""
+    B, T, _ = x_BTD.shape
+    qk = attention.toqk(x_BTD)
+    v = attention.tov(x_BTD).repeat(1, 1, attention.v_head_repeats)
+    qk_BHTd, v_BHTd = (y.view(B, T, attention.heads, -1).transpose(1, 2) for y in (qk, v))
+    return qk_BHTd, v_BHTd
+
+
+def queries_and_keys(qk_BHTd: Tensor, angles_BTd: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Queries and unit-length keys, turned by their position where positions are rotations."""
+    q = qk_BHTd if angles_BTd is None else rotate(qk_BHTd, angles_BTd)
+    return q, F.normalize(q, dim=-1)
+
+
+def finish_attention(wrapper: nn.Module, out_BHTd: Tensor) -> Tensor:
+    """Merge the heads and project back, (B, T, D)."""
+    merged: Tensor = inner_attention(wrapper).to_out(out_BHTd.transpose(1, 2).flatten(2))
+    return merged * wrapper.g if isinstance(wrapper, ReZero) else merged
+
+
+def apply_feed_forward(wrapper: nn.Module, x_BTD: Tensor) -> Tensor:
+    """A wrapped feed-forward block, (B, T, D)."""
+    out: Tensor = wrapper.fn(norm_input(wrapper, x_BTD))
+    return out * wrapper.g if isinstance(wrapper, ReZero) else out

@@ -1,0 +1,172 @@
+"""The shape of a model, with reformer-pytorch's own names, and which values are legal together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from korformer.config import Settings
+
+AttentionKind = Literal["causal_lsh", "local", "full"]
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ModelConfig(Settings):
+    """Everything that decides a model's parameters and their meaning."""
+
+    dim: Positive = 256
+    """Width of the residual streams."""
+    depth: Positive = 6
+    """Number of layers; each is one attention and one feed-forward block."""
+    heads: Positive = 4
+    """Attention heads of a layer."""
+    dim_head: Positive | None = None
+    """Width of a head; dim / heads where it is not given."""
+    max_seq_len: Positive = 5120
+    """Window in tokens: the longest sequence that the positions reach."""
+    bucket_size: Annotated[int, Field(ge=2)] = 64
+    """Tokens in a chunk of hashed attention; max_seq_len / bucket_size is the number of hash buckets."""
+    n_hashes: Positive = 4
+    """Rounds of hashing."""
+    attention: AttentionKind = "causal_lsh"
+    """Kind of attention of the layers: causal_lsh, local or full."""
+    attention_layers: tuple[AttentionKind, ...] | None = None
+    """Kind of attention of each layer where they differ; as many as depth."""
+    n_local_attn_heads: Annotated[int, Field(ge=0)] = 0
+    """Heads of each causal_lsh layer that attend to the nearest tokens instead."""
+    window: Positive | None = None
+    """causal_lsh: how many earlier tokens of its own bucket a query sees in a round; at most bucket_size, its default."""
+    local_window: Positive | None = None
+    """How many earlier tokens a local head sees; twice bucket_size where it is not given."""
+    hash_seed: int = 0
+    """Seed of the rotations used in evaluation and generation."""
+    rehash: bool = True
+    """Training draws new rotations for every sample and step; False trains on those of evaluation."""
+    axial_position_emb: bool = True
+    """Positions as a sum of two small tables, one per axis of axial_position_shape."""
+    axial_position_shape: tuple[Positive, Positive] | None = None
+    """Rows and columns of the axial tables; their product is max_seq_len. (max_seq_len / bucket_size, bucket_size) by default."""
+    absolute_position_emb: bool = False
+    """Positions as one learnt table."""
+    fixed_position_emb: bool = False
+    """Positions as sinusoids added to the embedding. Without any of the three, queries and keys are rotated (rotary)."""
+    emb_dim: Positive | None = None
+    """Width of the embedding where it is factorised; dim by default."""
+    weight_tie: bool = False
+    """All layers share one set of weights."""
+    weight_tie_embedding: bool = True
+    """The output layer is the normalised embedding."""
+    ff_mult: Positive = 4
+    """Width of the feed-forward block as a multiple of dim."""
+    ff_glu: bool = False
+    """Gated feed-forward."""
+    use_scale_norm: bool = False
+    """Scale norm instead of layer norm inside the layers."""
+    use_rezero: bool = False
+    """A learnt factor that starts at zero instead of a norm inside the layers."""
+    one_value_head: bool = False
+    """All heads share one value projection."""
+
+    @property
+    def head_width(self) -> int:
+        """Width of one head."""
+        return self.dim_head if self.dim_head is not None else self.dim // self.heads
+
+    @property
+    def buckets(self) -> int:
+        """Number of hash buckets; even."""
+        return self.max_seq_len // self.bucket_size
+
+    @property
+    def layer_kinds(self) -> tuple[AttentionKind, ...]:
+        """Kind of attention of each of the `depth` layers."""
+        return self.attention_layers if self.attention_layers is not None else (self.attention,) * self.depth
+
+    @property
+    def bucket_window(self) -> int:
+        """Earlier tokens of its bucket that a causal_lsh query sees in a round."""
+        return self.window if self.window is not None else self.bucket_size
+
+    @property
+    def near_window(self) -> int:
+        """Earlier tokens that a local head sees."""
+        return self.local_window if self.local_window is not None else 2 * self.bucket_size
+
+    @property
+    def axial_shape(self) -> tuple[int, int]:
+        """Rows and columns of the axial position tables."""
+        return self.axial_position_shape or (self.max_seq_len // self.bucket_size, self.bucket_size)
+
+    @model_validator(mode="after")
+    def _legal_together(self) -> Self:
+        problems = [
+            *self._width_problems(),
+            *self._length_problems(),
+            *self._attention_problems(),
+            *self._position_problems(),
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _width_problems(self) -> list[str]:
+        problems = []
+        if self.dim_head is None and self.dim % self.heads:
+            below = self.dim - self.dim % self.heads
+            nearest = max(below, self.heads)
+            problems.append(
+                f"dim = {self.dim} is not a multiple of heads = {self.heads}; the nearest legal dim is {nearest} "
+                f"or {nearest + self.heads}, or give dim_head"
+            )
+        if self.rotary and self.head_width % 2:
+            problems.append(f"rotary positions need an even head width, not {self.head_width}")
+        return problems
+
+    def _length_problems(self) -> list[str]:
+        step = 2 * self.bucket_size
+        if self.max_seq_len % step == 0:
+            return []
+        below = self.max_seq_len // step * step
+        choices = " or ".join(str(length) for length in (below, below + step) if length)
+        return [
+            f"max_seq_len = {self.max_seq_len} is not a multiple of 2 x bucket_size = {step}; "
+            f"the nearest legal length is {choices}"
+        ]
+
+    def _attention_problems(self) -> list[str]:
+        problems = []
+        if self.attention_layers is not None and len(self.attention_layers) != self.depth:
+            problems.append(f"attention_layers names {len(self.attention_layers)} layers, depth is {self.depth}")
+        if self.n_local_attn_heads >= self.heads:
+            problems.append(
+                f"n_local_attn_heads = {self.n_local_attn_heads} leaves no other head of {self.heads}; "
+                f"at most {self.heads - 1}, or attention = 'local'"
+            )
+        if self.bucket_window > self.bucket_size:
+            problems.append(f"window = {self.bucket_window} is larger than bucket_size = {self.bucket_size}")
+        return problems
+
+    def _position_problems(self) -> list[str]:
+        chosen = [name for name in ("axial", "absolute", "fixed") if getattr(self, f"{name}_position_emb")]
+        if len(chosen) > 1:
+            return [f"{' and '.join(f'{name}_position_emb' for name in chosen)} exclude each other; choose one"]
+        if not self.axial_position_emb or self.axial_position_shape is None:
+            return []
+        rows, columns = self.axial_position_shape
+        if rows * columns == self.max_seq_len:
+            return []
+        best = min(
+            (divisor for divisor in range(1, self.max_seq_len + 1) if self.max_seq_len % divisor == 0),
+            key=lambda divisor: abs(divisor - rows),
+        )
+        return [
+            f"axial_position_shape = {rows}x{columns} makes {rows * columns} positions, max_seq_len is "
+            f"{self.max_seq_len}; the nearest legal shape is {best}x{self.max_seq_len // best}"
+        ]
+
+    @property
+    def rotary(self) -> bool:
+        """Whether positions come as rotations of queries and keys."""
+        return not (self.axial_position_emb or self.absolute_position_emb or self.fixed_position_emb)

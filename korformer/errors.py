@@ -80,8 +80,6 @@ class InterruptedRun(KorformerError):
         signal_number: the signal; the exit code is 128 plus it (130 for SIGINT, 143 for SIGTERM).
     """
 
-    def __init__(
-        self, what: str, *, signal_number: int = 2, where: str | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, signal_number: int = 2, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what, where=where, hint=hint)
         self.exit_code = 128 + signal_number

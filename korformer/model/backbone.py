@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,9 @@ from korformer.model.attention.hashing import drawn_rotations, hash_buckets, sto
 from korformer.model.config import ModelConfig
 from korformer.model.losses import linear_cross_entropy, token_losses
 from korformer.model.positions import look_up, position_table, rotate
+
+if TYPE_CHECKING:
+    from korformer.model.decode import DecodeState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +118,18 @@ class ReformerModel(nn.Module):
                 parameter.normal_(0.0, std, generator=generator)
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.lm.token_emb.weight.device
+        return device
+
+    def new_state(self) -> DecodeState:
+        """An empty context to read and write a text token by token."""
+        from korformer.model.decode import DecodeState  # decode is built on this module
+
+        return DecodeState(self)
+
+    @property
     def layers(self) -> list[tuple[nn.Module, nn.Module]]:
         """The wrapped attention and feed-forward module of each layer."""
         return [(block.f.net, block.g.net) for block in self.lm.reformer.layers.blocks]
@@ -172,9 +188,7 @@ class ReformerModel(nn.Module):
         """Hash rotations of a layer, (1 or B, R, d, K/2)."""
         config = self.config
         if draw is not None and config.rehash:
-            return drawn_rotations(
-                draw.seed, draw.step, draw.samples, layer, rounds, config.head_width, config.buckets
-            )
+            return drawn_rotations(draw.seed, draw.step, draw.samples, layer, rounds, config.head_width, config.buckets)
         return stored_rotations(config.hash_seed, layer, rounds, config.head_width, config.buckets)
 
     def _attend(
@@ -236,7 +250,7 @@ class ReformerModel(nn.Module):
         return F.linear(self.lm.out[0](hidden), self.head_weight, self.head_bias).float()
 
     def loss(self, hidden_BTD: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy in nats (with gradient) and each token's, (B, T) float32 without; targets of -100 count 0."""
+        """Mean cross-entropy in nats (with gradient) and each token's (B, T) without; 0 where the target is -100."""
         narrow = self.lm.out[0](hidden_BTD).flatten(0, 1)
         mean, losses = linear_cross_entropy(narrow, self.head_weight, self.head_bias, targets_BT.flatten())
         return mean, losses.view(targets_BT.shape)
@@ -249,13 +263,13 @@ class ReformerModel(nn.Module):
 
 def inner_attention(wrapper: nn.Module) -> LSHSelfAttention:
     """The projections inside a norm or ReZero wrapper."""
-    attention: LSHSelfAttention = wrapper.fn
+    attention: LSHSelfAttention = cast("LSHSelfAttention", wrapper.fn)
     return attention
 
 
 def norm_input(wrapper: nn.Module, x: Tensor) -> Tensor:
     """What a wrapped module sees of its input."""
-    return x if isinstance(wrapper, ReZero) else wrapper.norm(x)
+    return x if isinstance(wrapper, ReZero) else cast("nn.Module", wrapper.norm)(x)
 
 
 def project(attention: LSHSelfAttention, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,5 +295,5 @@ def finish_attention(wrapper: nn.Module, out_BHTd: Tensor) -> Tensor:
 
 def apply_feed_forward(wrapper: nn.Module, x_BTD: Tensor) -> Tensor:
     """A wrapped feed-forward block, (B, T, D)."""
-    out: Tensor = wrapper.fn(norm_input(wrapper, x_BTD))
+    out: Tensor = cast("nn.Module", wrapper.fn)(norm_input(wrapper, x_BTD))
     return out * wrapper.g if isinstance(wrapper, ReZero) else out

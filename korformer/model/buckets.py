@@ -18,16 +18,20 @@ class BucketTable:
     Args:
         heads, rounds, buckets, window: sizes H, R, K and W.
         capacity: tokens that the history can hold.
+        device: where the table lives.
     """
 
-    def __init__(self, heads: int, rounds: int, buckets: int, window: int, capacity: int) -> None:
+    def __init__(
+        self, heads: int, rounds: int, buckets: int, window: int, capacity: int, device: torch.device | None = None
+    ) -> None:
         self.window = window
         self.buckets = buckets
-        self.history_HRT = torch.zeros(heads, rounds, capacity, dtype=torch.int16 if buckets < 2**15 else torch.int32)
-        self._slots = torch.zeros(heads, rounds, buckets, window, dtype=torch.int64)
-        self._counts = torch.zeros(heads, rounds, buckets, dtype=torch.int64)
-        self._flat = torch.arange(heads * rounds).view(heads, rounds) * buckets
-        self._column = torch.arange(window)
+        small = torch.int16 if buckets < 2**15 else torch.int32
+        self.history_HRT = torch.zeros(heads, rounds, capacity, dtype=small, device=device)
+        self._slots = torch.zeros(heads, rounds, buckets, window, dtype=torch.int64, device=device)
+        self._counts = torch.zeros(heads, rounds, buckets, dtype=torch.int64, device=device)
+        self._flat = torch.arange(heads * rounds, device=device).view(heads, rounds) * buckets
+        self._column = torch.arange(window, device=device)
 
     def read(self, buckets_HR: Tensor) -> tuple[Tensor, Tensor]:
         """Positions in the given bucket of each head and round (H, R, W) int64, and which of them hold a token."""
@@ -56,15 +60,15 @@ class BucketTable:
             return
         ordered, order = torch.sort(buckets, dim=1, stable=True)
         begin = torch.cumsum(counts, dim=1) - counts
-        index = torch.arange(length) - begin.gather(1, ordered)
+        index = torch.arange(length, device=buckets.device) - begin.gather(1, ordered)
         newest = index >= counts.gather(1, ordered) - self.window
-        cell = torch.arange(H * R)[:, None] * self.buckets + ordered
+        cell = torch.arange(H * R, device=buckets.device)[:, None] * self.buckets + ordered
         self._slots.view(-1)[(cell * self.window + index % self.window)[newest]] = order[newest]
 
     def copy(self) -> BucketTable:
         """An independent table with the same content."""
         heads, rounds, capacity = self.history_HRT.shape
-        twin = BucketTable(heads, rounds, self.buckets, self.window, capacity)
+        twin = BucketTable(heads, rounds, self.buckets, self.window, capacity, self._slots.device)
         twin.history_HRT.copy_(self.history_HRT)
         twin._slots.copy_(self._slots)
         twin._counts.copy_(self._counts)

@@ -10,7 +10,8 @@ from korformer.config import Settings
 
 AttentionKind = Literal["causal_lsh", "local", "full"]
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=2**16)]
+Length = Annotated[int, Field(ge=1, le=2**24)]
 
 
 class ModelConfig(Settings):
@@ -18,17 +19,17 @@ class ModelConfig(Settings):
 
     dim: Positive = 256
     """Width of the residual streams."""
-    depth: Positive = 6
+    depth: Annotated[int, Field(ge=1, le=512)] = 6
     """Number of layers; each is one attention and one feed-forward block."""
     heads: Positive = 4
     """Attention heads of a layer."""
     dim_head: Positive | None = None
     """Width of a head; dim / heads where it is not given."""
-    max_seq_len: Positive = 5120
+    max_seq_len: Length = 5120
     """Window in tokens: the longest sequence that the positions reach."""
-    bucket_size: Annotated[int, Field(ge=2)] = 64
+    bucket_size: Annotated[int, Field(ge=2, le=2**16)] = 64
     """Tokens in a chunk of hashed attention; max_seq_len / bucket_size is the number of hash buckets."""
-    n_hashes: Positive = 4
+    n_hashes: Annotated[int, Field(ge=1, le=256)] = 4
     """Rounds of hashing."""
     attention: AttentionKind = "causal_lsh"
     """Kind of attention of the layers: causal_lsh, local or full."""
@@ -37,7 +38,7 @@ class ModelConfig(Settings):
     n_local_attn_heads: Annotated[int, Field(ge=0)] = 0
     """Heads of each causal_lsh layer that attend to the nearest tokens instead."""
     window: Positive | None = None
-    """causal_lsh: how many earlier tokens of its own bucket a query sees in a round; at most bucket_size, its default."""
+    """causal_lsh: earlier tokens of its own bucket that a query sees in a round; at most bucket_size, its default."""
     local_window: Positive | None = None
     """How many earlier tokens a local head sees; twice bucket_size where it is not given."""
     hash_seed: int = 0
@@ -47,11 +48,12 @@ class ModelConfig(Settings):
     axial_position_emb: bool = True
     """Positions as a sum of two small tables, one per axis of axial_position_shape."""
     axial_position_shape: tuple[Positive, Positive] | None = None
-    """Rows and columns of the axial tables; their product is max_seq_len. (max_seq_len / bucket_size, bucket_size) by default."""
+    """Rows and columns of the axial tables, by default max_seq_len / bucket_size and bucket_size; their product is
+    max_seq_len."""
     absolute_position_emb: bool = False
     """Positions as one learnt table."""
     fixed_position_emb: bool = False
-    """Positions as sinusoids added to the embedding. Without any of the three, queries and keys are rotated (rotary)."""
+    """Positions as sinusoids added to the embedding. With none of the three, queries and keys are rotated (rotary)."""
     emb_dim: Positive | None = None
     """Width of the embedding where it is factorised; dim by default."""
     weight_tie: bool = False

@@ -69,6 +69,7 @@ class DecodeState:
     def __init__(self, model: ReformerModel) -> None:
         self._model = model
         self._config = model.config
+        self._device = model.device
         self.length = 0
         self.max_tokens = model.config.max_seq_len
         self._tokens: list[int] = []
@@ -94,11 +95,12 @@ class DecodeState:
         shape = (config.heads, self._capacity, config.head_width)
         hashed = config.heads - self._near_heads(layer) if config.layer_kinds[layer] == "causal_lsh" else 0
         table = (
-            BucketTable(hashed, config.n_hashes, config.buckets, config.bucket_window, self._capacity)
+            BucketTable(hashed, config.n_hashes, config.buckets, config.bucket_window, self._capacity, self._device)
             if hashed
             else None
         )
-        return _LayerState(torch.zeros(shape), torch.zeros(shape), table)
+        k, v = (torch.zeros(shape, device=self._device) for _ in range(2))
+        return _LayerState(k, v, table)
 
     @torch.inference_mode()
     def append(self, token_ids: Sequence[int], *, progress: Progress | None = None) -> Tensor:
@@ -130,6 +132,7 @@ class DecodeState:
         narrow = self._model.lm.out[0](self._model.lm.norm(hidden))
         return F.linear(narrow, self._head_weight, self._model.head_bias).float()
 
+    @torch.inference_mode()
     def rewind(self, length: int) -> None:
         """Go back to the first `length` tokens without reading them again.
 
@@ -146,6 +149,7 @@ class DecodeState:
             if layer.table is not None:
                 layer.table.rebuild(length)
 
+    @torch.inference_mode()
     def fork(self) -> DecodeState:
         """An independent state with the same tokens, for another continuation."""
         twin = object.__new__(DecodeState)
@@ -162,7 +166,7 @@ class DecodeState:
             layer.grow(self._capacity)
 
     def _embed(self, tokens: list[int], start: int) -> Tensor:
-        x = self._model.lm.token_emb(torch.tensor([tokens]))
+        x = self._model.lm.token_emb(torch.tensor([tokens], device=self._device))
         if self._positions is not None:
             x = x + self._positions[start : start + len(tokens)]
         embedded: Tensor = self._model.lm.to_model_dim(x)
@@ -178,7 +182,7 @@ class DecodeState:
         x = F.pad(self._embed(tokens, 0), (0, 0, 0, padding))
         angles = self._angles_at(0, count)
         angles = None if angles is None else F.pad(angles, (0, 0, 0, padding))
-        documents = torch.ones(1, count + padding, dtype=torch.long)
+        documents = torch.ones(1, count + padding, dtype=torch.long, device=self._device)
         documents[:, :count] = 0
         x1, x2 = x, x
         for layer, (attention, feed_forward) in enumerate(self._model.layers):
@@ -268,8 +272,8 @@ def _attend_positions(
     """Attention of one query to the given positions of every round as one multiset, (H, d)."""
     H, d = q_Hd.shape
     capacity = state.k_HTd.shape[1]
-    rows = (torch.arange(first_head, first_head + H) * capacity)[:, None]
-    at = torch.cat([at_HRW.view(H, -1), torch.full((H, 1), position)], dim=1) + rows
+    rows = (torch.arange(first_head, first_head + H, device=q_Hd.device) * capacity)[:, None]
+    at = torch.cat([at_HRW.view(H, -1), torch.full((H, 1), position, device=q_Hd.device)], dim=1) + rows
     keys = state.k_HTd.view(-1, d)[at]
     values = state.v_HTd.view(-1, d)[at]
     scores = torch.bmm(keys, q_Hd[:, :, None])[..., 0] * d**-0.5

@@ -44,15 +44,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = hidden @ weight_VD.T
             if bias_V is not None:
                 logits += bias_V
-            lse = torch.logsumexp(logits, dim=-1)
-            losses_N[part] = (lse - logits.gather(1, target[:, None]).squeeze(1)).float()
-            share = logits.sub_(lse[:, None]).exp_()
+            share = torch.softmax(logits, dim=-1)
+            losses_N[part] = torch.nn.functional.cross_entropy(logits, target, reduction="none").float()
             share[torch.arange(len(part), device=part.device), target] -= 1.0
-            share /= count
-            d_hidden[part] = share @ weight_VD
-            d_weight.addmm_(share.T, hidden)
+            d_hidden[part] = (share @ weight_VD).div_(count)
+            d_weight.addmm_(share.T, hidden, alpha=1 / count)
             if d_bias is not None:
-                d_bias += share.sum(dim=0)
+                d_bias += share.sum(dim=0).div_(count)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         ctx.mark_non_differentiable(losses_N)
         return losses_N.sum() / count, losses_N

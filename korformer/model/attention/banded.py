@@ -2,14 +2,15 @@
 
 Legend: N independent sequences (batch x heads x rounds), T tokens, C chunks of W tokens (T = C x W), d head width.
 
-Tokens stand in some order on the axis; a query of rank r attends to the keys of ranks [max(lower_r, r - window), r - 1],
+Tokens stand in some order; a query of rank r attends to the keys of ranks [max(lower_r, r - window), r - 1],
 where `lower` is the rank at which its group begins (its bucket, or its document). A query with no key in reach attends
 to itself: the key of its own rank is always there with `SELF_BIAS` added to its score, which a softmax in fp32
 or float64 weighs as exactly zero as soon as there is any other key. The log-sum-exp of such a row is about
 SELF_BIAS, so a merge over several rounds weighs it as zero too unless all rounds are empty, and then all of
 them hold the token's own value.
 
-Scores, softmax and their gradients run chunk by chunk in torch's flash kernel, which returns the log-sum-exp.
+On a CPU, scores, softmax and their gradients run chunk by chunk in torch's flash kernel, which returns the
+log-sum-exp; elsewhere plain tensor operations do the same.
 """
 
 from __future__ import annotations
@@ -86,14 +87,27 @@ def forward(
         window: keys before itself that a query may see, at most `chunk`.
     """
     N, T, d = q_NTd.shape
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+    run = _flash if q_NTd.device.type == "cpu" else _plain
+    out, lse = run(
         q_NTd.view(N, T // chunk, chunk, d),
         with_previous_chunk(k_NTd, chunk),
         with_previous_chunk(v_NTd, chunk),
-        attn_mask=band_bias(lower_NT, chunk, window, q_NTd.dtype),
-        scale=d**-0.5,
+        band_bias(lower_NT, chunk, window, q_NTd.dtype),
     )
     return out.reshape(N, T, d), lse.reshape(N, T)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, attn_mask=bias, scale=q.shape[-1] ** -0.5
+    )
+    return out, lse
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    scores = (q @ k.mT).mul_(q.shape[-1] ** -0.5).add_(bias)
+    lse = torch.logsumexp(scores, dim=-1)
+    return scores.sub_(lse[..., None]).exp_() @ v, lse
 
 
 def backward(
@@ -116,16 +130,32 @@ def backward(
     N, T, d = q_NTd.shape
     C = T // chunk
     shape = (N, C, chunk, d)
-    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+    run = _flash_backward if q_NTd.device.type == "cpu" else _plain_backward
+    dq, dk, dv = run(
         grad_NTd.view(shape),
         q_NTd.view(shape),
         with_previous_chunk(k_NTd, chunk),
         with_previous_chunk(v_NTd, chunk),
         out_NTd.view(shape),
         lse_NT.view(N, C, chunk),
-        0.0,
-        False,
-        attn_mask=band_bias(lower_NT, chunk, window, q_NTd.dtype),
-        scale=d**-0.5,
+        band_bias(lower_NT, chunk, window, q_NTd.dtype),
     )
     return dq.reshape(N, T, d), fold_previous_chunk(dk), fold_previous_chunk(dv)
+
+
+def _flash_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad, q, k, v, out, lse, 0.0, False, attn_mask=bias, scale=q.shape[-1] ** -0.5
+    )
+    return dq, dk, dv
+
+
+def _plain_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    scale = q.shape[-1] ** -0.5
+    share = (q @ k.mT).mul_(scale).add_(bias).sub_(lse[..., None]).exp_()
+    d_scores = (grad @ v.mT).sub_((grad * out).sum(dim=-1, keepdim=True)).mul_(share).mul_(scale)
+    return d_scores @ k, d_scores.mT @ q, share.mT @ grad

@@ -2,7 +2,7 @@
 
 In each round a query attends to the last `window` tokens before it that share its bucket and its document; the
 rounds' sets are joined as a multiset under one softmax; a token with nothing to attend to returns its own value. Inside
-a bucket the sorted order is the order of time, so the parallel form below and a token-by-token decode see the same sets.
+a bucket the sorted order is the order of time, so the parallel form here and a token-by-token decode see the same sets.
 
 Legend: B samples, H heads, R rounds, T tokens, d head width; N = B x H x R.
 """
@@ -23,7 +23,7 @@ def sort_by_bucket(buckets_BHRT: Tensor, documents_BT: Tensor, n_buckets: int) -
     Returns:
         order (N, T) int64, the token at each rank, and lower (N, T) int64, the rank at which its group begins.
     """
-    B, H, R, T = buckets_BHRT.shape
+    T = buckets_BHRT.shape[-1]
     group = (documents_BT.long()[:, None, None, :] * n_buckets + buckets_BHRT).view(-1, T)
     group, order = torch.sort(group, dim=-1, stable=True)
     rank = torch.arange(T, device=group.device)
@@ -67,9 +67,8 @@ class _CausalLsh(torch.autograd.Function):
         inverse_NT = torch.empty_like(order_NT).scatter_(
             1, order_NT, torch.arange(T, device=order_NT.device).expand_as(order_NT)
         )
-        out_NTd, lse_NT = banded.forward(
-            *(_to_ranks(x, order_NT) for x in (q_BHTd, k_BHTd, v_BHTd)), lower_NT, chunk, window
-        )
+        queries, keys, values = (_to_ranks(x, order_NT) for x in (q_BHTd, k_BHTd, v_BHTd))
+        out_NTd, lse_NT = banded.forward(queries, keys, values, lower_NT, chunk, window)
         if rounds == 1:
             merged = _to_times(out_NTd, inverse_NT).view(B, H, T, d)
             total = lse_NT.gather(1, inverse_NT).view(B, H, T)
@@ -125,9 +124,9 @@ class _Local(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, lower_NT: Tensor, window: int) -> Tensor:
         B, H, T, d = q.shape
-        flat = [x.reshape(B * H, T, d) for x in (q, k, v)]
-        out, lse = banded.forward(*flat, lower_NT, window, window)
-        ctx.save_for_backward(*flat, out, lse, lower_NT)
+        q, k, v = (x.reshape(B * H, T, d) for x in (q, k, v))
+        out, lse = banded.forward(q, k, v, lower_NT, window, window)
+        ctx.save_for_backward(q, k, v, out, lse, lower_NT)
         ctx.window = window
         return out.view(B, H, T, d)
 

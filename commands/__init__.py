@@ -1,0 +1,1 @@
+"""The command line: parse, call the library, render. stdout is data, stderr is everything else."""

@@ -1,0 +1,186 @@
+"""A model on disk: config.json, model.safetensors, the vocabulary's files, and a manifest that vouches for them.
+
+The tensors carry reformer-pytorch's parameter names, each once: `ReformerLM(...).load_state_dict` takes them after its
+own duplicates (`irrev_blocks`, the tied output) are filled in from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from reformer_pytorch.reformer_pytorch import FixedPositionalEmbedding
+from torch import Tensor
+
+from korformer.config import build
+from korformer.errors import KorformerError, ModelDirectoryError, UsageError
+from korformer.model.backbone import ReformerModel
+from korformer.model.config import ModelConfig
+from korformer.storage import read_json, verify_manifest, write_json, write_manifest, write_text
+from korformer.storage.tensors import load_tensors, save_tensors
+from korformer.text.vocabulary import Vocabulary
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+CARD_NAME = "README.md"
+VOCABULARY_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+MODEL_FILES = (CONFIG_NAME, WEIGHTS_NAME, "generation_config.json", CARD_NAME, *VOCABULARY_FILES)
+"""Every file of a model directory but the manifest, which lists them."""
+
+_FORMAT = "korformer"
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model that is ready to be used.
+
+    Attributes:
+        model: in evaluation mode.
+        vocabulary: the one it was trained with.
+        path: its directory.
+        config_json: the whole of config.json.
+    """
+
+    model: ReformerModel
+    vocabulary: Vocabulary
+    path: Path
+    config_json: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parameters_to_save(model: ReformerModel) -> dict[str, Tensor]:
+    """The model's parameters under reformer-pytorch's names, each shared one once."""
+    return {name: parameter.detach() for name, parameter in model.lm.named_parameters()}
+
+
+def load_parameters(model: ReformerModel, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Copy saved parameters into a model.
+
+    Raises:
+        ModelDirectoryError: names or shapes are not those of the model; all that differ are named.
+    """
+    check_parameters(model, tensors, where=where)
+    with torch.no_grad():
+        for name, parameter in model.lm.named_parameters():
+            parameter.copy_(tensors[name])
+
+
+def check_parameters(model: ReformerModel, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Refuse saved parameters that are not those of the model, which may hold no memory yet. Errors as above."""
+    own = dict(model.lm.named_parameters())
+    problems = [f"lacks {name}" for name in own if name not in tensors]
+    problems += [f"has an unknown tensor {name}" for name in tensors if name not in own]
+    problems += [
+        f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(parameter.shape)}"
+        for name, parameter in own.items()
+        if name in tensors and tensors[name].shape != parameter.shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise ModelDirectoryError(f"does not fit its config.json: {shown}", where=where)
+
+
+def write_description(
+    directory: Path, model: ReformerModel, vocabulary: Vocabulary, *, objective: str, training: Mapping[str, Any]
+) -> None:
+    """Write the files of a model directory that do not change while it is trained.
+
+    Args:
+        directory: an existing folder.
+        model, vocabulary: what is described.
+        objective: what the model was trained for, "ar".
+        training: facts for readers, such as the objective's settings.
+    """
+    vocabulary.save_files(directory)
+    write_json(
+        directory / CONFIG_NAME,
+        {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "objective": objective,
+            "model": model.config.model_dump(mode="json"),
+            "vocabulary": {
+                "size": vocabulary.size,
+                "scheme": vocabulary.scheme,
+                "fingerprint": vocabulary.fingerprint,
+            },
+            "training": dict(training),
+        },
+    )
+    write_json(directory / "generation_config.json", {"temperature": 1.0, "top_p": 0.9, "eos_token_id": 3})
+
+
+def publish(directory: Path, tensors: Mapping[str, Tensor], card: str) -> None:
+    """Write weights and model card beside the description, and the manifest last."""
+    save_tensors(directory / WEIGHTS_NAME, tensors, {"format": "pt"})
+    write_text(directory / CARD_NAME, card)
+    write_manifest(directory, MODEL_FILES)
+
+
+def load_model(directory: Path, *, n_hashes: int | None = None, device: str = "cpu") -> LoadedModel:
+    """Open a model directory that may come from anyone.
+
+    Args:
+        directory: the folder.
+        n_hashes: rounds of hashing to use instead of those it was trained with.
+        device: where to put the weights.
+
+    Raises:
+        PathError: it does not exist or may not be read.
+        ModelDirectoryError: it is not a model directory, damaged, or its parts do not belong together.
+        UsageError: `n_hashes` is not positive.
+    """
+    verify_manifest(directory, required=MODEL_FILES)
+    config_json = read_json(directory, CONFIG_NAME)
+    config = _read_config(config_json, str(directory / CONFIG_NAME))
+    if n_hashes is not None:
+        if n_hashes < 1:
+            raise UsageError(f"the number of hash rounds must be at least 1, not {n_hashes}", where="--hashes")
+        config = config.model_copy(update={"n_hashes": n_hashes})
+    vocabulary = Vocabulary.load(directory)
+    described = config_json.get("vocabulary")
+    if not isinstance(described, dict) or described.get("fingerprint") != vocabulary.fingerprint:
+        raise ModelDirectoryError(
+            "the vocabulary is not the one the model was trained with",
+            where=str(directory),
+            hint="Copy the whole directory from where the model was trained.",
+        )
+    tensors, _ = load_tensors(directory / WEIGHTS_NAME)
+    model = _filled_model(config, vocabulary.size, tensors, where=str(directory / WEIGHTS_NAME))
+    return LoadedModel(model=model.to(device).eval(), vocabulary=vocabulary, path=directory, config_json=config_json)
+
+
+def _read_config(config_json: Mapping[str, Any], where: str) -> ModelConfig:
+    if config_json.get("format") != _FORMAT or not isinstance(config_json.get("model"), dict):
+        raise ModelDirectoryError("is not the configuration of a korformer model", where=where)
+    if config_json.get("version") != _VERSION:
+        raise ModelDirectoryError(
+            f"has version {config_json.get('version')!r}, this korformer reads {_VERSION}",
+            where=where,
+            hint="Install the korformer that wrote it, or a newer one.",
+        )
+    try:
+        return build(ModelConfig, config_json["model"])
+    except KorformerError as error:
+        raise ModelDirectoryError(error.what, where=where) from error
+
+
+def _filled_model(
+    config: ModelConfig, vocabulary_size: int, tensors: Mapping[str, Tensor], *, where: str
+) -> ReformerModel:
+    """A model with the given parameters; none are drawn, and no memory is taken before they are known to fit."""
+    with torch.device("meta"):
+        model = ReformerModel(config, vocabulary_size)
+    check_parameters(model, tensors, where=where)
+    model.to_empty(device="cpu")
+    if config.weight_tie_embedding:
+        model.lm.out[1].tensor = model.lm.token_emb.weight
+    for module in model.modules():
+        if isinstance(module, FixedPositionalEmbedding):  # the only buffers; their content is not saved
+            width = module.inv_freq.shape[0] * 2
+            module.inv_freq.copy_(1.0 / 10000 ** (torch.arange(0, width, 2).float() / width))
+    load_parameters(model, tensors, where=where)
+    return model

@@ -1,0 +1,118 @@
+"""Language modelling: perplexity and bits per character of held-out text."""
+
+from __future__ import annotations
+
+from korformer.config import build
+from korformer.evaluation.language_model import LmSettings, evaluate_lm
+from korformer.evaluation.report import EvalRequest, Plot, Report, Table
+from korformer.evaluation.result import LmResult
+from korformer.events import Listener, ignore
+from korformer.model.directory import load_model
+from korformer.text.documents import Documents, ReadSettings
+
+
+def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
+    """Measure a model on texts.
+
+    Raises:
+        PathError: a path is missing or unreadable.
+        InputError: there is no text in the data.
+        ModelDirectoryError: the checkpoint is none, or damaged.
+        UsageError: the window is larger than the model's.
+    """
+    read = build(ReadSettings, {"document": request.document, "errors": request.errors}, where="options")
+    documents = Documents(request.data, read, listen=listen)  # first: a missing file shows before a model is read
+    loaded = load_model(request.checkpoint, n_hashes=request.hashes)
+    settings = LmSettings(window=request.window, max_documents=request.max_documents, by_context=request.by_context)
+    result = evaluate_lm(loaded.model, loaded.vocabulary, documents, settings, listen)
+    where = {
+        "task": "lm",
+        "model": str(request.checkpoint),
+        "data": list(request.data),
+        "hashes": loaded.model.config.n_hashes,
+    }
+    return Report(metrics=where | result.as_json(), tables=_tables(result), plots=_plots(result))
+
+
+def _tables(result: LmResult) -> tuple[Table, ...]:
+    tables = [_summary(result)]
+    if result.by_position:
+        tables.append(_by_position(result))
+    if result.by_context:
+        tables.append(_by_context(result))
+    return tuple(tables)
+
+
+def _summary(result: LmResult) -> Table:
+    error = f" +- {result.standard_error:.4f}" if result.standard_error is not None else ""
+    name = "bits per character" if result.not_comparable is None else "bits per character (not comparable)"
+    rows = [
+        (name, f"{result.bits_per_character:.4f}{error}"),
+        ("perplexity per token", f"{result.perplexity:.3f}"),
+        ("bits per token", f"{result.bits_per_token:.4f}"),
+        ("documents", f"{result.documents:,}"),
+        ("characters", f"{result.characters:,}"),
+        ("tokens predicted", f"{result.tokens:,}"),
+        ("window in tokens", f"{result.window:,}"),
+    ]
+    if result.empty_documents:
+        rows.append(("documents without text (left out)", f"{result.empty_documents:,}"))
+    note = f"Not comparable: {result.not_comparable}." if result.not_comparable else ""
+    return Table(title="Language model", columns=("", ""), rows=tuple(rows), note=note)
+
+
+def _by_position(result: LmResult) -> Table:
+    rows = tuple(
+        (
+            _span(row.first, row.last),
+            f"{row.bits_per_token:.4f}",
+            f"{row.bits_per_character:.4f}" if row.bits_per_character is not None else "-",
+            f"{row.tokens:,}",
+            f"{row.documents:,}",
+        )
+        for row in result.by_position
+    )
+    return Table(
+        title="By position in the document (first windows)",
+        columns=("position", "bits/token", "bits/character", "tokens", "documents"),
+        rows=rows,
+        note="Later positions are other tokens of fewer documents; the next table keeps the tokens.",
+    )
+
+
+def _by_context(result: LmResult) -> Table:
+    rows = tuple(
+        (
+            f"{row.context_tokens:,}",
+            f"{row.bits_per_token:.4f}",
+            f"{row.above_longest:+.4f}",
+            f"{row.standard_error:.4f}" if row.standard_error is not None else "-",
+        )
+        for row in result.by_context
+    )
+    return Table(
+        title=f"The same {result.by_context[0].tokens:,} late tokens, seeing only the last N tokens",
+        columns=("N", "bits/token", "above longest", "+- (s.e.)"),
+        rows=rows,
+        note="A model that uses what is far back falls from row to row.",
+    )
+
+
+def _plots(result: LmResult) -> tuple[Plot, ...]:
+    plots = [
+        Plot(
+            title="bits/token by position in the document",
+            labels=tuple(_span(row.first, row.last) for row in result.by_position),
+            values=tuple(row.bits_per_token for row in result.by_position),
+        ),
+        Plot(
+            title="bits/token of the same late tokens by length of context",
+            labels=tuple(str(row.context_tokens) for row in result.by_context),
+            values=tuple(row.bits_per_token for row in result.by_context),
+        ),
+    ]
+    return tuple(plot for plot in plots if len(plot.values) > 1)
+
+
+def _span(first: int, last: int) -> str:
+    return f"{first}-{last}"

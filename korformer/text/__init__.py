@@ -1,0 +1,1 @@
+"""Raw sources to documents; vocabulary; encoding and decoding."""

@@ -1,0 +1,47 @@
+from typing import Any
+
+import pytest
+
+from korformer.config import build
+from korformer.errors import UsageError
+from korformer.model.config import ModelConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_seq_len": 5000}, "max_seq_len = 5000 is not a multiple of 2 x bucket_size = 128; the nearest legal length "
+         "is 4992 or 5120"),
+        ({"max_seq_len": 100}, "the nearest legal length is 128"),
+        ({"axial_position_shape": [79, 64]}, "79x64 makes 5056 positions, max_seq_len is 5120; the nearest legal shape "
+         "is 80x64"),
+        ({"dim": 250, "heads": 4}, "the nearest legal dim is 248 or 252"),
+        ({"attention_layers": ["full"]}, "attention_layers names 1 layers, depth is 6"),
+        ({"n_local_attn_heads": 4}, "leaves no other head of 4; at most 3"),
+        ({"window": 65}, "window = 65 is larger than bucket_size = 64"),
+        ({"absolute_position_emb": True}, "axial_position_emb and absolute_position_emb exclude each other"),
+        ({"axial_position_emb": False, "dim_head": 5}, "rotary positions need an even head width, not 5"),
+        ({"depth": 10**9}, "depth: input should be less than or equal to 512"),
+        ({"attention": "sparse"}, "attention: input should be 'causal_lsh', 'local' or 'full'"),
+    ],
+)  # fmt: skip
+def test_illegal_values_name_the_nearest_legal_ones(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(ModelConfig, values)
+    assert message in str(caught.value)
+
+
+def test_two_faults_are_told_together() -> None:
+    with pytest.raises(UsageError) as caught:
+        build(ModelConfig, {"max_seq_len": 5000, "window": 99})
+    assert "max_seq_len = 5000" in str(caught.value)
+    assert "window = 99" in str(caught.value)
+
+
+def test_what_follows_from_the_rest() -> None:
+    config = ModelConfig()
+    assert (config.head_width, config.buckets, config.bucket_window, config.near_window) == (64, 80, 64, 128)
+    assert config.axial_shape == (80, 64)
+    assert config.layer_kinds == ("causal_lsh",) * 6
+    assert not config.rotary
+    assert ModelConfig(axial_position_emb=False).rotary

@@ -1,0 +1,18 @@
+from pathlib import Path
+
+import korformer.objectives
+from korformer.objectives import objective_named, objectives
+
+
+def test_an_objective_is_one_file() -> None:
+    """Each is found by its presence, and no other file of the package names it."""
+    package = Path(korformer.objectives.__file__).parent
+    files = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    assert {objective_named(name).name for name in objectives()} == files
+    assert "ar" in files
+    text = (package / "__init__.py").read_text(encoding="utf-8")
+    assert not any(f'"{name}"' in text or f".{name} " in text for name in files)
+
+
+def test_each_says_what_it_does() -> None:
+    assert all(10 < len(objective.summary) < 80 for objective in objectives().values())

@@ -1,0 +1,1 @@
+"""The writing page: the Textual application over the library."""

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -26,17 +26,17 @@ def _kinds() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules([str(Path(korformer.text.__path__[0], "sources"))]))
 
 
-class _Layout(str, Enum):
+class _Layout(StrEnum):
     JSONL = "jsonl"
     BLOCKS = "blocks"
 
 
-class _Document(str, Enum):
+class _Document(StrEnum):
     BLOCK = "block"
     FILE = "file"
 
 
-class _Errors(str, Enum):
+class _Errors(StrEnum):
     STRICT = "strict"
     REPLACE = "replace"
     SKIP = "skip"
@@ -85,7 +85,9 @@ def command(
         _Errors,
         typer.Option(help="At bytes that are not UTF-8: strict stops, replace puts U+FFFD, skip drops the document."),
     ] = _Errors.STRICT,
-    dedup: Annotated[bool, typer.Option("--dedup", help="Drop documents that are exactly like an earlier one.")] = False,
+    dedup: Annotated[
+        bool, typer.Option("--dedup", help="Drop documents that are exactly like an earlier one.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings on stderr.")] = False,
 ) -> None:
     """Turn raw text of any kind into documents: NFC, UTF-8, streamed, so that size does not matter."""
@@ -125,7 +127,9 @@ def _destination(output: str) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise PathError("is a directory", where=output, hint=f"Name a file, such as {path / 'corpus.jsonl'}.")
     if not path.parent.is_dir():
-        raise PathError("its directory does not exist", where=output, hint=f"Make it: mkdir -p {shlex.quote(str(path.parent))}")
+        raise PathError(
+            "its directory does not exist", where=output, hint=f"Make it: mkdir -p {shlex.quote(str(path.parent))}"
+        )
     check_writable(path.parent)
     with open_durable(path) as file, compressed(file, output) as stream:
         yield stream

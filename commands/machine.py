@@ -1,4 +1,4 @@
-"""What `korformer doctor` finds out about this machine. Every probe answers, whatever is missing or broken.
+"""What `korformer doctor` finds out about this machine.
 
 A probe returns plain JSON values for its part of the report and adds what is wrong to a list of findings. Nothing here
 opens a network socket or leaves a file behind.
@@ -218,11 +218,9 @@ def _isatty(stream: Any) -> bool:
 
 def folders(findings: Findings) -> dict[str, Any]:
     """The folders that korformer writes to unless told otherwise."""
-    try:
-        from korformer.data.store import default_cache
-        from korformer.storage import check_writable
-    except ImportError:  # told by `dependencies`
-        return {}
+    from korformer.data.store import default_cache
+    from korformer.storage import check_writable
+
     report = {}
     for name, folder in (("cache", default_cache()), ("runs", Path.cwd() / "checkpoints")):
         writable = True

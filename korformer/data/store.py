@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -74,8 +75,8 @@ def build_store(
     with staged_directory(directory, replace=replace) as staged:
         with open_durable(staged / TOKENS_NAME) as tokens, open_durable(staged / DOCUMENTS_NAME) as offsets:
             offsets.write(np.zeros(1, OFFSET_TYPE).tobytes())
-            for texts in _batches(documents):
-                writer.write(texts, tokens, offsets)
+            for texts, ids in _encoded(documents, vocabulary):
+                writer.write(texts, ids, tokens, offsets)
         if not writer.documents:
             raise InputError("no text in it", where="corpus")
         write_json(staged / HEADER_NAME, writer.header().to_json())
@@ -112,16 +113,15 @@ def cached_store(
     documents = Documents(sources, read, listen=_renamed(listen, "reading", "tokenizing") if known_total else listen)
     sweep_orphans(cache)
     if known_total:
-        key = (
-            f"{fingerprint(documents.files, listen=listen)} {vocabulary.fingerprint} {read.model_dump_json()} {VERSION}"
-        )
-        place = cache / f"{_stem(documents.files)}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+        corpus = fingerprint(documents.files, listen=listen)
+        key = _key(corpus, vocabulary.fingerprint, read.model_dump_json(), str(VERSION))
+        place = cache / f"{_stem(documents.files)}-{key}"
         found = _found(place, listen)
         if found is not None:
             return found
         require_free(cache, _estimated_bytes(documents.files, vocabulary))
     else:
-        place = cache / f"piped-{vocabulary.fingerprint[:24]}"
+        place = cache / f"piped-{_key(vocabulary.fingerprint, *(file.name for file in documents.files))}"
     quiet = _without(listen, "tokenizing") if known_total else listen
     return build_store(documents, vocabulary, place, replace=True, listen=quiet)
 
@@ -129,6 +129,10 @@ def cached_store(
 def default_cache() -> Path:
     """The user's folder for token stores (`~/.cache/korformer/tokens` on Linux; XDG_CACHE_HOME moves it)."""
     return platformdirs.user_cache_path("korformer") / "tokens"
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
 def _found(place: Path, listen: Listener) -> TokenStore | None:
@@ -156,19 +160,19 @@ class _Writer:
         self._listen = listen
         self._due = 0.0
 
-    def write(self, texts: list[str], tokens: BinaryIO, offsets: BinaryIO) -> None:
-        ids = array.array("I")
+    def write(self, texts: list[str], ids: list[list[int]], tokens: BinaryIO, offsets: BinaryIO) -> None:
+        flat = array.array("I")
         ends = []
-        for encoded in self._vocabulary.encode_batch(texts, add_special_tokens=False):
-            ids.append(CLS_ID)
-            ids.fromlist(encoded)
-            ids.append(SEP_ID)
-            ends.append(self.tokens + len(ids))
-        batch = np.frombuffer(ids, np.dtype("u4"))
+        for document in ids:
+            flat.append(CLS_ID)
+            flat.fromlist(document)
+            flat.append(SEP_ID)
+            ends.append(self.tokens + len(flat))
+        batch = np.frombuffer(flat, np.dtype("u4"))
         tokens.write(batch.astype(self._type).data)
         offsets.write(np.array(ends, OFFSET_TYPE).data)
         self.documents += len(texts)
-        self.tokens += len(ids)
+        self.tokens += len(flat)
         self.characters += sum(map(len, texts))
         self.unknown_tokens += int(np.count_nonzero(batch == UNK_ID))
         now = time.monotonic()
@@ -185,6 +189,19 @@ class _Writer:
             vocabulary_size=self._vocabulary.size,
             vocabulary_fingerprint=self._vocabulary.fingerprint,
         )
+
+
+def _encoded(documents: Iterable[str], vocabulary: Encoder) -> Iterator[tuple[list[str], list[list[int]]]]:
+    """Batches of documents with their ids. While one is tokenized, the next is read and the last one written."""
+    with ThreadPoolExecutor(1) as worker:
+        before: tuple[list[str], Future[list[list[int]]]] | None = None
+        for texts in _batches(documents):
+            after = texts, worker.submit(vocabulary.encode_batch, texts, add_special_tokens=False)
+            if before is not None:
+                yield before[0], before[1].result()
+            before = after
+        if before is not None:
+            yield before[0], before[1].result()
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:

@@ -26,15 +26,18 @@ __all__ = ["SamplingSettings", "filter_scores", "min_p", "temper", "top_k", "top
 ROUNDING = 1e-6
 """A mass this close below the wanted one counts as reached: float32 probabilities carry that much error."""
 
+COLDEST = 1e-6
+"""Lower temperatures would choose no differently, and float32 cannot divide by all of them."""
+
 FIRST_CANDIDATES = 256
 """Tokens that top-p sorts at first; nearly always the nucleus is among them."""
 
 
-def _keep_largest(scores_V: Tensor, values_V: Tensor, cut: Tensor, count: int) -> Tensor:
-    """Keep the `count` tokens of the largest values, of which `cut` is the least; ties by lowest id."""
-    keep = values_V > cut
+def _keep_largest(scores_V: Tensor, cut: Tensor, count: int) -> Tensor:
+    """Keep the `count` largest scores, of which `cut` is the least; equals by lowest id."""
+    keep = scores_V > cut
     missing = count - int(keep.sum())
-    keep[torch.nonzero(values_V == cut).flatten()[:missing]] = True
+    keep[torch.nonzero(scores_V == cut).flatten()[:missing]] = True
     return scores_V.masked_fill(~keep, -torch.inf)
 
 
@@ -43,7 +46,7 @@ def top_k(scores_V: Tensor, k: int) -> Tensor:
     if not 0 < k < scores_V.numel():
         return scores_V
     cut = torch.topk(scores_V, k, sorted=True).values[-1]
-    return scores_V if cut == -torch.inf else _keep_largest(scores_V, scores_V, cut, k)
+    return scores_V if cut == -torch.inf else _keep_largest(scores_V, cut, k)
 
 
 def top_p(scores_V: Tensor, p: float) -> Tensor:
@@ -54,19 +57,17 @@ def top_p(scores_V: Tensor, p: float) -> Tensor:
     if p >= 1.0:
         return scores_V
     size = scores_V.numel()
-    probabilities = torch.softmax(scores_V, dim=0)
+    largest = scores_V.max()
+    total = torch.exp(scores_V - largest).sum()
     candidates = min(FIRST_CANDIDATES, size)
     while True:
-        values = torch.topk(probabilities, candidates, sorted=True).values
-        last = _place_of_mass(values, p)
+        values = torch.topk(scores_V, candidates, sorted=True).values
+        last = _place_of_mass(torch.exp(values - largest) / total, p)
         if last < candidates:
-            break
+            return _keep_largest(scores_V, values[last], last + 1)
         if candidates == size:
             return scores_V
         candidates = min(8 * candidates, size)
-    cut = values[last]
-    # A probability that underflowed to zero cannot be told from a dropped token.
-    return scores_V if cut == 0.0 else _keep_largest(scores_V, probabilities, cut, last + 1)
 
 
 def _place_of_mass(probabilities: Tensor, p: float) -> int:
@@ -110,7 +111,7 @@ def temper(scores_V: Tensor, temperature: float) -> Tensor:
         alone[int(torch.argmax(scores_V))] = 0.0
         return alone
     # Relative to the largest, or a small temperature makes infinities of large scores.
-    return (scores_V - scores_V.max()) / temperature
+    return (scores_V - scores_V.max()) / max(temperature, COLDEST)
 
 
 def filter_scores(

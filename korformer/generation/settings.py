@@ -24,7 +24,7 @@ class SamplingSettings(Settings):
     """
 
     temperature: Annotated[float, Field(ge=0.0, le=100.0)] = 0.9
-    """Below 1 likely tokens become likelier, above 1 less so; 0 always takes the likeliest. Applied after the filters."""
+    """Below 1 likely tokens become likelier, above 1 less so; 0 takes the likeliest. Comes after the filters."""
     top_k: Annotated[int, Field(ge=0)] = 0
     """Keep this many of the likeliest tokens; 0 keeps all."""
     top_p: Share = 0.9

@@ -11,6 +11,7 @@ from korformer.storage.jsonlines import JsonLines
 from korformer.storage.locks import lock_directory
 from korformer.storage.manifest import MANIFEST_NAME, verify_manifest, write_manifest
 from korformer.storage.untrusted import open_inside, parse_json, read_inside, read_json
+from korformer.storage.updates import update_directory
 
 __all__ = [
     "MANIFEST_NAME",
@@ -26,6 +27,7 @@ __all__ = [
     "require_free",
     "staged_directory",
     "sweep_orphans",
+    "update_directory",
     "verify_manifest",
     "write_bytes",
     "write_json",

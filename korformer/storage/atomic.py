@@ -72,7 +72,8 @@ def finite(value: object) -> object:
 def open_durable(path: Path, *, expected_bytes: int | None = None) -> Iterator[BinaryIO]:
     """Write a file of any size as a stream; it takes its name only when the block ends well.
 
-    A link is followed and stays a link. A device or pipe (`/dev/null`) is written straight into.
+    A link is followed and stays a link. A file that is replaced keeps its mode (what was private stays private), a new
+    one has what the umask allows. A device or pipe (`/dev/null`) is written straight into.
 
     Args:
         path: where the file shall be; its folder must exist.
@@ -83,22 +84,24 @@ def open_durable(path: Path, *, expected_bytes: int | None = None) -> Iterator[B
             Either way nothing of the new file is left and a previous one is intact.
     """
     target = Path(os.path.realpath(path))
+    mode: int | None = None
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
-        mode = stat.S_IFREG
+        pass
     except OSError as error:
         raise failure(error, path) from error
-    if stat.S_ISDIR(mode):
+    if mode is not None and stat.S_ISDIR(mode):
         raise PathError("is a folder, not a file", where=str(path))
-    if not stat.S_ISREG(mode):
+    if mode is not None and not stat.S_ISREG(mode):
         with _writer(_Raw(target, os.O_WRONLY, path, expected_bytes)) as file:
             yield file
         return
 
     temporary = temporary_path(target.parent)
     try:
-        with _writer(_Raw(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path, expected_bytes), sync=True) as file:
+        raw = _Raw(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path, expected_bytes, mode)
+        with _writer(raw, sync=True) as file:
             yield file
         try:
             os.replace(temporary, target)
@@ -114,18 +117,23 @@ def open_durable(path: Path, *, expected_bytes: int | None = None) -> Iterator[B
 class _Raw(io.RawIOBase):
     """A file descriptor whose errors are korformer's; once `discard` is set, what is still buffered goes nowhere."""
 
-    def __init__(self, opened: Path, flags: int, shown: Path, expected_bytes: int | None) -> None:
+    def __init__(
+        self, opened: Path, flags: int, shown: Path, expected_bytes: int | None, mode: int | None = None
+    ) -> None:
         super().__init__()
         self._descriptor = -1
         self._shown = shown
         self._expected_bytes = expected_bytes
         self.discard = False
         try:
-            self._descriptor = os.open(opened, flags | os.O_CLOEXEC, 0o666)
+            self._descriptor = os.open(opened, flags | os.O_CLOEXEC, 0o666 if mode is None else 0o600)
         except FileNotFoundError as error:
             raise PathError("its folder does not exist", where=str(shown), hint="Make the folder first.") from error
         except OSError as error:
             raise self._failure(error) from error
+        if mode is not None:
+            with contextlib.suppress(OSError):  # a filesystem without modes has none to keep
+                os.fchmod(self._descriptor, stat.S_IMODE(mode))
 
     def _failure(self, error: OSError) -> Exception:
         return failure(error, self._shown, bytes_needed=self._expected_bytes)

@@ -46,7 +46,7 @@ def staged_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
         yield staged
         write_manifest(staged)
         try:
-            _sync_tree(staged)
+            sync_tree(staged)
             _put(staged, place, replace=replace)
             for parent in (place.parent, *(folder.parent for folder in made)):
                 sync_directory(parent)
@@ -136,7 +136,8 @@ def _make_parents(parent: Path, shown: Path) -> list[Path]:
     return made
 
 
-def _sync_tree(directory: Path) -> None:
+def sync_tree(directory: Path) -> None:
+    """Sync every file and folder below `directory`, and itself."""
     for folder, _, names in os.walk(directory, topdown=False):
         for name in names:
             descriptor = os.open(Path(folder) / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -27,12 +27,13 @@ _PROGRESS_SECONDS = 0.1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def write_manifest(directory: Path, files: Iterable[str] | None = None) -> None:
+def write_manifest(directory: Path, files: Iterable[str] | None = None, *, over: Path | None = None) -> None:
     """Write the manifest of a finished folder.
 
     Args:
         directory: the folder.
         files: names to list, with `/`; None lists every file in it and below, except hidden ones.
+        over: where files are that `directory` lacks, if it is to be laid over another one.
 
     Raises:
         PathError, ResourceError: a file cannot be read or the manifest not written.
@@ -41,7 +42,8 @@ def write_manifest(directory: Path, files: Iterable[str] | None = None) -> None:
     names = _all_files(directory) if files is None else sorted(files)
     entries = {}
     for name in names:
-        sha256, count = _digest(directory, name)
+        inside = over if over is not None and not (directory / name).exists() else directory
+        sha256, count = _digest(inside, name)
         entries[name] = {"sha256": sha256, "bytes": count}
     write_json(directory / MANIFEST_NAME, {"version": _VERSION, "files": entries})
 

@@ -10,6 +10,7 @@ import bz2
 import gzip
 import lzma
 import queue
+import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,17 +20,23 @@ from typing import IO, Any, BinaryIO, Protocol, cast
 
 import zstandard
 
-MAGIC = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00", "zstd": b"\x28\xb5\x2f\xfd"}
+MAGIC = {
+    "gzip": re.compile(rb"\x1f\x8b\x08"),
+    "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),  # "BZh" alone could begin a text
+    "xz": re.compile(rb"\xfd7zXZ\x00"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # a frame, or one to be skipped
+}
+"""How a file of each compression begins."""
 SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, ValueError)
 """What the decoders raise for bad data (bz2 raises OSError without a number)."""
 
 _OUTPUT_BYTES = 1 << 20
-_ZSTD_STEP_BYTES = 2048
-_ZSTD_SKIPPABLE = tuple(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
+_ZSTD_STEP_BYTES = 512
+_MAGIC_BYTES = 10
 
 
-class Truncated(Exception):
+class TruncatedError(Exception):
     """The data end before their end mark."""
 
 
@@ -106,9 +113,7 @@ def _decoder(kind: str) -> _Decoder:
 
 def compression_of(head: bytes) -> str | None:
     """The compression that the first bytes of a file name, or None."""
-    if head.startswith(_ZSTD_SKIPPABLE):
-        return "zstd"
-    return next((kind for kind, magic in MAGIC.items() if head.startswith(magic)), None)
+    return next((kind for kind, magic in MAGIC.items() if magic.match(head)), None)
 
 
 def decompress(read: Callable[[], bytes], first: bytes, kind: str) -> Iterator[bytes]:
@@ -120,7 +125,7 @@ def decompress(read: Callable[[], bytes], first: bytes, kind: str) -> Iterator[b
         kind: a key of `MAGIC`.
 
     Raises:
-        Truncated: the file ends inside a member.
+        TruncatedError: the file ends inside a member.
         DAMAGE, OSError without errno: bad data, whatever the decoder raises for it.
     """
     data = first
@@ -128,7 +133,7 @@ def decompress(read: Callable[[], bytes], first: bytes, kind: str) -> Iterator[b
         member = _decoder(kind)
         while not member.eof:
             if member.needs_input and not data and not (data := read()):
-                raise Truncated(f"truncated: the {kind} data end without their end mark")
+                raise TruncatedError(f"truncated: the {kind} data end without their end mark")
             piece = member.decompress(data if member.needs_input else b"", _OUTPUT_BYTES)
             data = b""
             if piece:
@@ -142,7 +147,7 @@ def _after_padding(data: bytes, read: Callable[[], bytes]) -> bytes:
     """What follows the zeros that xz, and tapes, put between and after members; at least a magic number of it."""
     while not (data := data.lstrip(b"\0")) and (data := read()):
         pass
-    while 0 < len(data) < max(map(len, MAGIC.values())) and (more := read()):
+    while 0 < len(data) < _MAGIC_BYTES and (more := read()):
         data += more
     return data
 
@@ -171,7 +176,7 @@ def read_ahead(chunks: Iterator[bytes], depth: int = 4) -> Iterator[bytes]:
                 if not put(chunk):
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001  (raised again where the chunks are wanted)
+        except BaseException as error:  # raised again where the chunks are wanted
             put(error)
 
     thread = threading.Thread(target=work, name="korformer-decompress", daemon=True)

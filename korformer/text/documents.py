@@ -39,7 +39,7 @@ class ReadSettings(Settings):
     document: Literal["block", "file"] = "block"
     """A document of a plain text file: a block of lines that a blank line ends, or the file."""
     errors: Literal["strict", "replace", "skip"] = "strict"
-    """Bytes that are not UTF-8: stop, put U+FFFD, or leave the document out. "skip" leaves out malformed records too."""
+    """At bytes that are not UTF-8: stop, put U+FFFD, or leave the document out, and malformed records too."""
     dedup: bool = False
     """Leave out documents that are, after normalisation, the same as an earlier one."""
     max_characters: int = 1 << 24
@@ -64,7 +64,7 @@ class Counts:
         lines: of the documents handed out.
         empty: documents of white space alone, left out.
         duplicates: left out.
-        undecodable: documents with bytes or escapes that are no Unicode text (not UTF-8, NUL, half of a surrogate pair):
+        undecodable: documents with bytes or escapes that are no text (not UTF-8, NUL, half of a surrogate pair):
             left out when errors are skipped, else handed out with U+FFFD in their place.
         malformed: records, or ends of files, left out when errors are skipped.
         cut: how often a document was cut for its length.
@@ -86,7 +86,7 @@ class Documents:
 
     Args:
         sources: see `korformer.text.files.expand`.
-        settings: how to read them.
+        settings: how to read them, by default as `ReadSettings()` does.
         listen: gets Progress in bytes as they lie on disk, a Notice for each kind of source that was detected and,
             at the end, for what was left out or changed.
 
@@ -101,14 +101,14 @@ class Documents:
     """
 
     def __init__(
-        self, sources: Sequence[str], settings: ReadSettings = ReadSettings(), *, listen: Listener = ignore
+        self, sources: Sequence[str], settings: ReadSettings | None = None, *, listen: Listener = ignore
     ) -> None:
         self.files: list[InputFile] = expand(sources)
         sizes = [file.size_bytes for file in self.files]
         self.total_bytes: int | None = None if None in sizes else sum(size or 0 for size in sizes)
         self.counts = Counts()
         self._sources = list(sources)
-        self._settings = settings
+        self._settings = settings or ReadSettings()
         self._listen = listen
         self._stdin_read = False
         self._told: set[str] = set()
@@ -160,7 +160,7 @@ class Documents:
         if self._settings.format != AUTO:
             return kind_named(self._settings.format)
         kind = detect(reader)
-        if kind.name not in self._told:
+        if reader.head() and kind.name not in self._told:
             self._told.add(kind.name)
             self._tell(f"{reader.name}: read as {kind.description} (--from {kind.name})")
         return kind
@@ -225,7 +225,8 @@ def _pieces(text: str, reader: TextReader) -> Iterator[str]:
 def fingerprint(files: Sequence[InputFile], *, listen: Listener = ignore) -> str:
     """The identity of a corpus: SHA-256 (hex) over each file's base name, size and content, in order.
 
-    The content is hashed whole, as it lies on disk, so that no edit goes unnoticed; where the files lie does not matter.
+    The content is hashed whole, as it lies on disk, so that no edit goes unnoticed; where the files lie is no part
+    of it.
 
     Raises:
         UsageError: one of them is standard input or a pipe, which cannot be read twice.

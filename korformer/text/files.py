@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korformer.errors import InputError, PathError, UsageError
-from korformer.text.compression import DAMAGE, Truncated, compression_of, decompress, read_ahead
+from korformer.text.compression import DAMAGE, TruncatedError, compression_of, decompress, read_ahead
 
 CHUNK_BYTES = 1 << 20
 """How much is read or decompressed at a time."""
@@ -33,7 +33,8 @@ _CONTAINERS = (
     (0, b"PK\x03\x04", "a zip archive", "Unpack it (`unzip -d DIRECTORY {name}`) and give the directory"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it (`7z x {name}`) and give the unpacked file"),
     (0, b"Rar!\x1a\x07", "a RAR archive", "Unpack it and give the unpacked files"),
-    (257, b"ustar", "a tar archive", "Unpack it (`tar -C DIRECTORY -xf {name}`) and give the directory"),
+    (257, b"ustar\x00", "a tar archive", "Unpack it (`tar -C DIRECTORY -xf {name}`) and give the directory"),
+    (257, b"ustar  \x00", "a tar archive", "Unpack it (`tar -C DIRECTORY -xf {name}`) and give the directory"),
     (0, b"%PDF-", "a PDF document", "Extract its text first (`pdftotext {name}`)"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an office document (HWP, DOC)", "Save it as UTF-8 text first"),
     (0, b"SQLite format 3\x00", "an SQLite database", "Export its text first"),
@@ -233,7 +234,9 @@ class InputStream(io.RawIOBase):
             chunk = self._read(CHUNK_BYTES)
         expected = self.file.size_bytes
         if expected is not None and self._read_bytes < expected:
-            raise Truncated(f"the file became shorter while it was read ({self._read_bytes:,} of {expected:,} bytes)")
+            raise TruncatedError(
+                f"the file became shorter while it was read ({self._read_bytes:,} of {expected:,} bytes)"
+            )
 
     def _checked(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """The same chunks, faults told with their place."""
@@ -244,7 +247,7 @@ class InputStream(io.RawIOBase):
                     _refuse_containers(chunk, name)
                 self._text_bytes += len(chunk)
                 yield chunk
-        except Truncated as error:
+        except TruncatedError as error:
             raise InputError(self._place(str(error)), where=name, hint="Fetch or copy it again.") from error
         except OSError as error:
             if error.errno is None:  # bz2 tells bad data this way
@@ -282,7 +285,7 @@ def _open(file: InputFile) -> io.RawIOBase | io.BufferedIOBase:
             raise PathError("standard input is closed", where=file.name)
         return sys.stdin.buffer  # type: ignore[return-value]
     try:
-        return open(file.path, "rb", buffering=0)  # noqa: PTH123, SIM115  (closed by InputStream.close)
+        return open(file.path, "rb", buffering=0)  # noqa: PTH123  (closed by InputStream.close)
     except OSError as error:
         raise PathError(f"cannot be read ({_reason(error)})", where=file.name) from error
 

@@ -1,4 +1,4 @@
-"""From the bytes of one file to text: UTF-8 checked, byte-order mark dropped, line ends made `\\n`, in chunks or lines.
+"""From the bytes of one file to text: UTF-8 checked, byte-order mark dropped, line ends made LF, in chunks or lines.
 
 What cannot be text is either told with its byte offset (`errors="strict"`) or kept as a lone surrogate, which no valid
 text holds. So a document carries the mark of its damage to the one place that decides what becomes of it
@@ -25,7 +25,7 @@ RECORD_CHARACTERS = 1 << 26
 """The longest line or JSON record that is taken into memory whole."""
 
 DAMAGED = "\udc00"
-"""Stands for a NUL, or for damage that a parser could not carry through; as every lone surrogate it marks a document."""
+"""Stands for a NUL, or for damage that a parser could not carry; like every lone surrogate it marks a document."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BOMS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -110,7 +110,7 @@ class TextReader:
             yield number, "".join(pieces)
 
     def segments(self, boundary: re.Pattern[str]) -> Iterator[str]:
-        """What lies between the matches of `boundary` in the text; longer than `max_characters` is cut, see `cut_point`.
+        """What lies between the matches of `boundary`; longer than `max_characters` is cut, see `cut_point`.
 
         Args:
             boundary: where to split; what it matches is dropped. It must not match across more than `max_characters`.

@@ -245,13 +245,13 @@ print("still here", flush=True)"""
 def test_a_reader_that_goes_away_is_no_error() -> None:
     body = """for number in range(1_000_000):
     print(number)"""
-    process = start(body)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"0\n"
-    process.stdout.close()
-    assert process.stderr is not None
-    assert process.stderr.read() == b""
-    assert process.wait(timeout=30) == 141
+    with start(body) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=30) == 141
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -1,6 +1,7 @@
 """The kinds of raw text that korformer reads: one module a kind, found by its presence in this package.
 
-A module has `KIND = SourceKind(...)` of its own name. To add a kind, add a module here and a test of it; nothing else knows the names.
+A module has `KIND = SourceKind(...)` of its own name. To add a kind, add a module here and a test of it; nothing else
+knows the names.
 """
 
 from __future__ import annotations

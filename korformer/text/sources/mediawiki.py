@@ -12,30 +12,32 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from xml.etree import ElementTree
 
-from mwparserfromhell.parser import Parser, tokens
+from mwparserfromhell.parser import Parser, ParserError, tokens
 
 from korformer.text.reading import TextReader
 from korformer.text.sources import Likeness, SourceKind
 
 _REDIRECT = re.compile(r"\s*#\s*(redirect|넘겨주기)\b", re.IGNORECASE)
-_INVISIBLE_LINK = re.compile(
-    r"\s*(?:파일|그림|미디어|분류|file|image|media|category|[a-z]{2,3}(?:-[a-z]+)*)\s*:", re.IGNORECASE
+_INVISIBLE_LINK = re.compile(r"\s*(?:파일|그림|미디어|분류|file|image|media|category)\s*:", re.IGNORECASE)
+_OTHER_LANGUAGE = re.compile(r"\s*[a-z]{2,3}(?:-[a-z]+)*:(?! )")
+_DROPPED_TAGS = re.compile(
+    "table|tr|td|th|caption|ref|references|gallery|math|chem|ce|timeline|score|graph|imagemap|hiero|source|style|"
+    "syntaxhighlight|templatestyles|templatedata|categorytree|inputbox|section|indicator|mapframe|maplink"
 )
-_DROPPED_TAGS = frozenset(
-    "table tr td th caption ref references gallery math chem ce timeline score graph imagemap hiero source "
-    "syntaxhighlight templatestyles templatedata categorytree inputbox section indicator mapframe maplink style".split()
-)
-_LINE_TAGS = frozenset("br hr li dt dd p div blockquote poem center".split())
-_TEXT_TEMPLATES = frozenset("lang llang langx nowrap 언어".split())
+_LINE_TAGS = re.compile("br|hr|li|dt|dd|p|div|blockquote|poem|center")
+_TEXT_TEMPLATES = frozenset({"lang", "llang", "langx", "nowrap", "언어"})
 """Templates whose last plain argument is what the reader sees, as in {{llang|en|Seoul}}."""
 
 _HEADING = "\x01"
+_GONE = "\x02"
+"""Where a template or reference was: brackets and commas around nothing go with it. (XML allows neither character.)"""
 _QUOTES = re.compile(r"'{2,}")
 _SPACES = re.compile(r"[ \t\xa0\u3000]+")
 _SWITCHES = re.compile(r"__[A-Z가-힣_]+?__")
-_EMPTY_BRACKETS = re.compile(r" ?[(（〈《\[]\s*(?:[,;:/·~]\s*)*[)）〉》\]]")
-_BRACKET_START = re.compile(r"([(（])\s*(?:[,;/·]\s*)+")
-_BRACKET_END = re.compile(r"\s*(?:[,;/·]\s*)+([)）])")
+_EMPTY_BRACKETS = re.compile(r" ?[(（〈《\[][\s,;:/·~\x02]*\x02[\s,;:/·~\x02]*[)）〉》\]]")
+_BRACKET_START = re.compile(r"([(（])[\s,;/·\x02]*\x02[\s,;/·\x02]*")
+_BRACKET_END = re.compile(r"[\s,;/·\x02]*\x02[\s,;/·\x02]*([)）])")
+_BETWEEN_COMMAS = re.compile(r",\s*\x02\s*(?=,)")
 _LEFTOVER = re.compile(r"[|!{}]|\W*$")
 """How lines begin that an unbalanced table or template leaves behind, or lines without a single letter or digit."""
 
@@ -46,18 +48,24 @@ def _recognise(head: str) -> Likeness:
 
 def _read(reader: TextReader) -> Iterator[str]:
     for title, markup in _articles(reader):
-        yield reader.restore(article_text(title, markup))
+        try:
+            text = article_text(title, markup)
+        except ParserError:  # a fault of the parser's own: a page is lost and told, not the dump
+            reader.rejected += 1
+        else:
+            yield reader.restore(text)
 
 
 def _articles(reader: TextReader) -> Iterator[tuple[str, str]]:
     """Title and markup of each article; of the parsed tree no more than one page is kept."""
-    parser = ElementTree.XMLPullParser(("start", "end"))
-    root, page = None, dict[str, str]()
+    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("start", "end"))
+    root = list[ElementTree.Element]()
+    page = dict[str, str]()
     try:
         for data in _feed(parser, reader):
             for event, element in data:
                 if event == "start":
-                    root = element if root is None else root
+                    root = root or [element]
                     continue
                 name = element.tag.rpartition("}")[2]
                 if name == "page":
@@ -65,7 +73,7 @@ def _articles(reader: TextReader) -> Iterator[tuple[str, str]]:
                     if article:
                         yield article
                     page = {}
-                    root.clear()
+                    root[0].clear()
                 elif name in ("title", "ns", "text", "model", "redirect"):
                     page[name] = element.text or ""
                 elif name == "revision":
@@ -97,7 +105,7 @@ def article_text(title: str, markup: str) -> str:
     """The running text of an article: title, headings and paragraphs, one a line; "" where the markup holds none."""
     # Only the tokenizer is used: the tree that `mwparserfromhell.parse` builds of its tokens, a Python object for every
     # name and value, takes ten times as long as everything else together.
-    tokenizer = Parser()._tokenizer  # noqa: SLF001
+    tokenizer = Parser()._tokenizer  # type: ignore[no-untyped-call]
     lines = _lines(_render(tokenizer.tokenize(markup, 0, True)))
     return "\n".join([title.strip(), *lines]) if lines else ""
 
@@ -136,6 +144,7 @@ def _render(parsed: Iterable[tokens.Token]) -> str:
         elif _is_dropped(kind, stack[-1]):
             _skip(left, kind)
             stack.pop()
+            stack[-1].parts[-1].append(_GONE)
         elif kind in _SEPARATORS:
             stack[-1].parts.append([])
             if kind is tokens.TagCloseOpen:
@@ -153,7 +162,7 @@ def _is_dropped(kind: type[tokens.Token], opened: _Open) -> bool:
     """Whether this token shows that nothing of what has begun will be seen: an infobox, a reference, a table."""
     if kind is tokens.TemplateParamSeparator:
         return len(opened.parts) == 1 and opened.part(0).strip().lower() not in _TEXT_TEMPLATES
-    return kind is tokens.TagCloseOpen and opened.part(0).strip().lower() in _DROPPED_TAGS
+    return kind is tokens.TagCloseOpen and _DROPPED_TAGS.fullmatch(opened.part(0).strip().lower()) is not None
 
 
 def _skip(left: Iterator[tokens.Token], kind: type[tokens.Token]) -> None:
@@ -180,7 +189,9 @@ def _link(link: _Open) -> str:
     target = link.part(0)
     if _INVISIBLE_LINK.match(target):
         return ""
-    return link.part(1) if len(link.parts) > 1 else target.lstrip(" :#")
+    if len(link.parts) > 1 and (text := link.part(1)):
+        return text
+    return "" if _OTHER_LANGUAGE.match(target) else target.lstrip(" :#")
 
 
 def _external_link(link: _Open) -> str:
@@ -189,9 +200,9 @@ def _external_link(link: _Open) -> str:
 
 def _template(template: _Open) -> str:
     if template.part(0).strip().lower() not in _TEXT_TEMPLATES:
-        return ""
+        return _GONE
     plain = [index for index in range(1, len(template.parts)) if index not in template.named]
-    return template.part(plain[-1]) if plain else ""
+    return template.part(plain[-1]) if plain else _GONE
 
 
 def _heading(heading: _Open) -> str:
@@ -204,11 +215,11 @@ def _entity(entity: _Open) -> str:
 
 def _tag(tag: _Open) -> str:
     name = tag.part(0).strip().lower()
-    if name in _DROPPED_TAGS:
-        return ""
+    if _DROPPED_TAGS.fullmatch(name):
+        return _GONE
     # List items are tags of their own, without content: their text follows them.
     content = "" if tag.content is None else tag.part(tag.content)
-    return f"\n{content}\n" if name in _LINE_TAGS and not tag.markup else content
+    return f"\n{content}\n" if _LINE_TAGS.fullmatch(name) and not tag.markup else content
 
 
 _CLOSING: dict[type[tokens.Token], Callable[[_Open], str]] = {
@@ -261,12 +272,11 @@ def _lines(text: str) -> list[str]:
 
 def _clean(line: str) -> str:
     line = _SWITCHES.sub("", _QUOTES.sub("", line))
-    line = _EMPTY_BRACKETS.sub("", line)
-    line = _BRACKET_END.sub(r"\1", _BRACKET_START.sub(r"\1", line))
+    if _GONE in line:
+        line = _BETWEEN_COMMAS.sub("", _EMPTY_BRACKETS.sub("", line))
+        line = _BRACKET_END.sub(r"\1", _BRACKET_START.sub(r"\1", line)).replace(_GONE, "")
     line = _SPACES.sub(" ", line).strip()
     return "" if _LEFTOVER.match(line) else line
 
 
-KIND = SourceKind(
-    name="mediawiki", description="MediaWiki XML dump", recognise=_recognise, read=_read
-)
+KIND = SourceKind(name="mediawiki", description="MediaWiki XML dump", recognise=_recognise, read=_read)

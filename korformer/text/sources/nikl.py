@@ -1,9 +1,9 @@
 """모두의 말뭉치 (NIKL, corpus.korean.go.kr): the JSON of its written, newspaper, web, spoken and messenger corpora.
 
     {"id": …, "metadata": {…}, "document": [
-        {"id": …, "metadata": {…}, "paragraph": [{"id": …, "form": "…"}, …]},                        written, newspaper, web
-        {"id": …, "metadata": {…}, "utterance": [{"form": "…", "speaker_id": "1", …}, …]},           spoken, messenger
-        {"id": …, "metadata": {…}, "sentence": [{"form": "…", "word": […], …}, …]}]}                 annotated corpora
+        {"id": …, "metadata": {…}, "paragraph": [{"id": …, "form": "…"}, …]},               written, newspaper, web
+        {"id": …, "metadata": {…}, "utterance": [{"form": "…", "speaker_id": "1", …}, …]},  spoken, messenger
+        {"id": …, "metadata": {…}, "sentence": [{"form": "…", "word": […], …}, …]}]}        annotated
 
 A document is one of "document"; a paragraph, message or sentence is a line. In spoken corpora an utterance is what lies
 between two pauses, so what one speaker says in one go is put on one line; messages, told by their "time", stay apart.
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, groupby
 from typing import Any
 
-import ijson
+import ijson  # type: ignore[import-untyped]
 
 from korformer.text.reading import TextReader
 from korformer.text.sources import Likeness, SourceKind
@@ -30,7 +30,8 @@ _DOCUMENTS = re.compile(r'"document"\s*:\s*\[')
 _UNIT = re.compile(rf'"(?:{"|".join(_UNITS)})"\s*:\s*\[')
 _PARAGRAPH_TAGS = re.compile(r"</?p>")
 _ESCAPES = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000)|.)", re.DOTALL
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000)|.)",
+    re.DOTALL,
 )
 
 _ESCAPE_BYTES = rb"\u0123456789abcdefABCDEF"
@@ -76,7 +77,8 @@ def _lines(document: Any) -> list[str] | None:
 
 
 def _form(entry: dict[str, Any]) -> str:
-    form = entry.get("form") or entry.get("original_form") or ""
+    form = entry.get("form")
+    form = entry.get("original_form") if form is None else form
     if not isinstance(form, str):
         return ""
     if "<" in form:
@@ -118,6 +120,4 @@ def _mended(chunks: Iterable[bytes], reader: TextReader) -> Iterator[bytes]:
             yield data
 
 
-KIND = SourceKind(
-    name="nikl", description="모두의 말뭉치 (NIKL) JSON", recognise=_recognise, read=_read
-)
+KIND = SourceKind(name="nikl", description="모두의 말뭉치 (NIKL) JSON", recognise=_recognise, read=_read)

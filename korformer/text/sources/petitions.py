@@ -1,6 +1,9 @@
 """Blue House petitions (청와대 국민청원, lovit/petitions_archive): JSON lines; a document is the title and the content.
 
-    {"category": …, "begin": "2018-05-01", "end": …, "content": …, "num_agree": 12, "petition_idx": "1", "status": …, "title": …}
+    {"category": …, "begin": "2018-05-01", "end": …, "content": …, "num_agree": 12, "petition_idx": "1",
+     "status": …, "title": …}
+
+Petitions without content are empty.
 """
 
 from __future__ import annotations
@@ -29,6 +32,4 @@ def _read(reader: TextReader) -> Iterator[str]:
             reader.reject('not a petition: "title" and "content" must be strings', line=number)
 
 
-KIND = SourceKind(
-    name="petitions", description="petitions archive, JSON lines", recognise=_recognise, read=_read
-)
+KIND = SourceKind(name="petitions", description="petitions archive, JSON lines", recognise=_recognise, read=_read)

@@ -1,6 +1,6 @@
-"""Plain text. In the block format a document is a block of lines and a blank line ends it; a file may also be one whole.
+"""Plain text. In the block format a document is a block of lines and a blank line ends it; a file may also be one.
 
-A line of white space counts as blank. A whole file keeps its blank lines; only the line break at its very end is dropped.
+A line of white space counts as blank. A whole file keeps its blank lines; only the line break at its end is dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from korformer.text.sources import Likeness, SourceKind
 
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LEADING_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
+_END = re.compile(r"(?:^|\n)[^\S\n]*\Z")
 _NOTHING = re.compile(r"(?!)")
 
 
@@ -26,8 +27,11 @@ def _read(reader: TextReader) -> Iterator[str]:
         return
     for block in reader.segments(_BLANK_LINES):
         leading = _LEADING_BLANK_LINES.match(block)
-        text = (block[leading.end() :] if leading else block).removesuffix("\n")
-        if text and not text.isspace():
+        text = block[leading.end() :] if leading else block
+        if text[-1:].isspace():
+            # The end of the file: what comes after its last line break may be blank too.
+            text = _END.sub("", text)
+        if text:
             yield text
 
 
@@ -41,6 +45,4 @@ def _whole(reader: TextReader) -> Iterator[str]:
         yield before.removesuffix("\n")
 
 
-KIND = SourceKind(
-    name="text", description="plain text, a blank line ends a document", recognise=_recognise, read=_read
-)
+KIND = SourceKind(name="text", description="plain text, a blank line ends a document", recognise=_recognise, read=_read)

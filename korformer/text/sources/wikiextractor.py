@@ -57,12 +57,12 @@ def _read_elements(reader: TextReader) -> Iterator[str]:
             yield _document(title, lines)
             begun = 0
         else:
-            lines.append(line)
-            size += len(line)
-            if size > reader.max_characters:
+            size += len(line) + 1
+            if lines and len(title) + size > reader.max_characters:
                 yield _document(title, lines)
                 reader.cut += 1
-                size, lines = 0, []
+                size, lines = len(line) + 1, []
+            lines.append(line)
     if begun:
         reader.reject("the file ends inside the <doc …> that begins here: it was cut off", line=begun)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from korformer.text.reading import TextReader
 from korformer.text.sources import Likeness, SourceKind
 
-_TITLE = r" = (?!= )\S.* =[^\S\n]*"
+_TITLE = r" = (?!=)\S.* =[^\S\n]*"
 _BEFORE_TITLE = re.compile(rf"\n(?={_TITLE}\n)")
 _HEADING = re.compile(r" ?=(?: =)*\s*(.+?)\s*=(?: =)*")
 
@@ -44,6 +44,4 @@ def _without_signs(line: str) -> str:
     return line
 
 
-KIND = SourceKind(
-    name="wikitext", description="kowikitext or namuwikitext text", recognise=_recognise, read=_read
-)
+KIND = SourceKind(name="wikitext", description="kowikitext or namuwikitext text", recognise=_recognise, read=_read)

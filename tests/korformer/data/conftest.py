@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -54,3 +55,9 @@ def make_store(tmp_path: Path, vocabulary: Syllables) -> StoreMaker:
         return build_store(texts, vocabulary, tmp_path / "store", replace=True)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power cut comes: syncing would only make the tests slow."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)

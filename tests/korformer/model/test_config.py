@@ -10,8 +10,8 @@ from korformer.model.config import ModelConfig
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"max_seq_len": 5000}, "max_seq_len = 5000 is not a multiple of 2 x bucket_size = 128; the nearest legal length "
-         "is 4992 or 5120"),
+        ({"max_seq_len": 5000}, "max_seq_len = 5000 is not a multiple of 2 x bucket_size = 128; the nearest legal "
+         "length is 4992 or 5120"),
         ({"max_seq_len": 100}, "the nearest legal length is 128"),
         ({"axial_position_shape": [79, 64]}, "79x64 makes 5056 positions, max_seq_len is 5120; the nearest legal shape "
          "is 80x64"),

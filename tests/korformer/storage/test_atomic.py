@@ -113,6 +113,7 @@ def test_killed_before_any_call_leaves_a_whole_file_and_the_rest_is_swept(tmp_pa
         from korformer.storage import sweep_orphans, write_bytes
         path = Path(sys.argv[1])
         names = ("open", "write", "fsync", "replace", "close")
+        os.fsync = lambda descriptor: None  # no power cut comes
         real = {name: getattr(os, name) for name in names}
         for nth in itertools.count(1):
             write_bytes(path, b"old")
@@ -123,7 +124,7 @@ def test_killed_before_any_call_leaves_a_whole_file_and_the_rest_is_swept(tmp_pa
                     def call(*arguments, **named):
                         if next(counter) == nth:
                             os.kill(os.getpid(), signal.SIGKILL)
-                        return None if name == "fsync" else real[name](*arguments, **named)
+                        return real[name](*arguments, **named)
                     return call
                 for name in names:
                     setattr(os, name, guard(name))
@@ -236,3 +237,15 @@ def test_json_is_readable_korean_in_the_given_order_without_nan(tmp_path: Path) 
     assert json.loads(text) == {"나": [1.5, None], "가": {"x": None, "y": [True, None]}}
     assert text.index("나") < text.index("가")
     assert text.endswith("}\n")
+
+
+def test_a_private_file_stays_private_when_it_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "일기.txt"
+    write_text(path, "어제")
+    for mode in (0o600, 0o664):
+        path.chmod(mode)
+        with open_durable(path) as file:
+            file.write("오늘".encode())
+            (temporary,) = (entry for entry in tmp_path.iterdir() if entry != path)
+            assert stat.S_IMODE(temporary.stat().st_mode) == mode
+        assert stat.S_IMODE(path.stat().st_mode) == mode

@@ -1,0 +1,176 @@
+"""The model's state over a text of any length.
+
+A model reads at most its window. When a text outgrows it, the oldest tokens are dropped in steps of a quarter of the
+window, so that the state is rebuilt once in many tokens and only grows in between. Where the cuts lie is a function of
+the number of tokens alone, so that a resumed text is read exactly as it was when it was written. What is left after a
+cut is read as it stands, without [CLS]: in training too a long document goes on without one in the next pack.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import Protocol
+
+from torch import Tensor
+
+from korformer.events import Listener, Notice, Progress, ignore
+
+READING = "reading the prompt"
+"""Stage of the progress events."""
+
+_SECONDS_BETWEEN_EVENTS = 0.1
+
+
+class IncrementalState(Protocol):
+    """What is known of a text that a model reads token by token; a function of the tokens alone."""
+
+    length: int
+    max_tokens: int
+
+    def append(self, token_ids: Sequence[int], *, progress: Callable[[int, int], None] | None = None) -> Tensor:
+        """Read tokens; the scores of the token that follows, (V,) float32."""
+        ...
+
+    def rewind(self, length: int) -> None:
+        """Go back to the first `length` tokens."""
+        ...
+
+
+class IncrementalModel(Protocol):
+    """A model that can read token by token."""
+
+    def new_state(self) -> IncrementalState:
+        """A state that has read nothing."""
+        ...
+
+
+class Cancelled(Exception):  # noqa: N818  (not an error: somebody asked for it)
+    """Reading was given up on request."""
+
+
+def never() -> bool:
+    """Nobody cancels."""
+    return False
+
+
+def window_start(length: int, window_tokens: int) -> int:
+    """How many of `length` tokens are too old for the model to read: the least multiple of a quarter window that does.
+
+    Args:
+        length: tokens of the text.
+        window_tokens: tokens that the model reads at most.
+    """
+    step = max(1, window_tokens // 4)
+    return -(-max(0, length - window_tokens) // step) * step
+
+
+class ContextWindow:
+    """A text and the state of a model that has read the end of it.
+
+    It can be kept between generations: a text that begins like the last one is read from the first difference on.
+
+    Args:
+        model: its weights must not change in the meantime.
+    """
+
+    def __init__(self, model: IncrementalModel) -> None:
+        self._model = model
+        self._state = model.new_state()
+        self._read: list[int] = []
+        self.window_tokens = self._state.max_tokens
+        self.tokens: list[int] = []
+        """The whole text. Not to be changed from outside."""
+        self.start = 0
+        """How many tokens at its beginning the model does not see."""
+
+    def read(
+        self, tokens: Sequence[int], *, listen: Listener = ignore, cancelled: Callable[[], bool] = never
+    ) -> Tensor:
+        """Make `tokens` the text; the scores of the token that follows, (V,) float32.
+
+        Args:
+            tokens: at least one.
+            listen: told how far the reading is, and when the text does not fit the window.
+            cancelled: asked now and then; once it says yes, reading ends.
+
+        Raises:
+            Cancelled: on request; the next call reads from the start again.
+            ValueError: there are no tokens.
+        """
+        if not tokens:
+            raise ValueError("a text has at least one token, [CLS]")
+        self.tokens = list(tokens)
+        return self._catch_up(listen, cancelled)
+
+    def push(self, token: int, *, listen: Listener = ignore, cancelled: Callable[[], bool] = never) -> Tensor:
+        """Add one token to the text; otherwise as `read`."""
+        self.tokens.append(token)
+        start = window_start(len(self.tokens), self.window_tokens)
+        if start != self.start or self.start + len(self._read) != len(self.tokens) - 1:
+            return self._catch_up(listen, cancelled)
+        return self._append([token], None)
+
+    def _catch_up(self, listen: Listener, cancelled: Callable[[], bool]) -> Tensor:
+        start = window_start(len(self.tokens), self.window_tokens)
+        wanted = self.tokens[start:]
+        known = 0
+        if start == self.start:
+            same = takewhile(lambda pair: pair[0] == pair[1], zip(self._read, wanted, strict=False))
+            known = min(sum(1 for _ in same), len(wanted) - 1)
+        elif start:
+            listen(Notice(text=_notice(len(self.tokens), start, self.window_tokens)))
+        self._state.rewind(known)
+        self._read, self.start = self._read[:known], start
+        return self._append(wanted[known:], _Watch(len(wanted) - known, listen, cancelled))
+
+    def _append(self, tokens: Sequence[int], watch: _Watch | None) -> Tensor:
+        try:
+            if watch is None:
+                scores = self._state.append(tokens)
+            else:
+                watch(0, len(tokens))
+                scores = self._state.append(tokens, progress=watch)
+                watch.finish()
+        except BaseException:
+            # What a half-read state holds is anybody's guess.
+            self._state, self._read = self._model.new_state(), []
+            raise
+        self._read.extend(tokens)
+        return scores
+
+
+def _notice(length: int, start: int, window_tokens: int) -> str:
+    return (
+        f"the text has {length:,} tokens and the model reads {window_tokens:,}: "
+        f"the first {start:,} are not read any more"
+    )
+
+
+class _Watch:
+    """Turns a state's progress into events, not too many, and a request to stop into an end."""
+
+    def __init__(self, total: int, listen: Listener, cancelled: Callable[[], bool]) -> None:
+        self._total = total
+        self._listen = listen
+        self._cancelled = cancelled
+        self._told = -1
+        self._told_at = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take `done` of `total` tokens; a state that reads known tokens again counts more of them than are new."""
+        if self._cancelled():
+            raise Cancelled
+        now = time.monotonic()
+        if now - self._told_at >= _SECONDS_BETWEEN_EVENTS and done < total:
+            self._tell(self._total * done // total)
+            self._told_at = now
+
+    def finish(self) -> None:
+        self._tell(self._total)
+
+    def _tell(self, done: int) -> None:
+        if done != self._told:
+            self._told = done
+            self._listen(Progress(stage=READING, done=done, total=self._total, unit="tokens"))

@@ -1,0 +1,203 @@
+"""One draw of a token: mask what may never come, filter, draw by key, and tell the alternatives if asked.
+
+Legend: V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from korformer.errors import ModelDirectoryError, UsageError
+from korformer.generation.filters import filter_scores
+from korformer.generation.settings import SamplingSettings
+from korformer.generation.utf8 import BOUNDARY, ContinuationTable, advance
+from korformer.randomness import uniform
+from korformer.text.vocabulary import CLS_ID, MASK_ID, PAD_ID, SEP_ID, UNK_ID
+
+NEVER_WRITTEN = (PAD_ID, UNK_ID, CLS_ID, MASK_ID)
+
+
+class TokenTexts(Protocol):
+    """What is needed of a vocabulary here."""
+
+    @property
+    def size(self) -> int:
+        """Number of tokens."""
+        ...
+
+    @property
+    def scheme(self) -> str:
+        """`lossless` or `bert`."""
+        ...
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Ids of a text."""
+        ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """UTF-8 bytes that the token adds to the text; empty for special tokens."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """A token that could have come.
+
+    Attributes:
+        token_id: which.
+        probability: at temperature 1, before the filters.
+        filtered_probability: what it was drawn with; 0 where it was cut.
+        kept: whether the filters left it.
+    """
+
+    token_id: int
+    probability: float
+    filtered_probability: float
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """A drawn token.
+
+    Attributes:
+        token_id: which.
+        logprob: natural log of its probability at temperature 1, before filters, bans and biases.
+        alternatives: the likeliest tokens by that probability, likeliest first, and the drawn one; empty if not asked.
+        entropy: of those probabilities, in nats; None if alternatives were not asked for.
+    """
+
+    token_id: int
+    logprob: float
+    alternatives: tuple[Alternative, ...] = ()
+    entropy: float | None = None
+
+
+class Sampler:
+    """Draws tokens of one vocabulary. Holds its tables, and nothing of any text.
+
+    Args:
+        vocabulary: whose tokens are drawn.
+    """
+
+    def __init__(self, vocabulary: TokenTexts) -> None:
+        self.pieces = [vocabulary.token_bytes(token) for token in range(vocabulary.size)]
+        for token in (*NEVER_WRITTEN, SEP_ID):
+            self.pieces[token] = b""
+        self.table = ContinuationTable(self.pieces, end_id=SEP_ID)
+        self._settings: SamplingSettings | None = None
+        self._bias: tuple[Tensor, Tensor] | None = None
+        self._banned: Tensor | None = None
+
+    def draw(
+        self, logits_V: Tensor, tokens: Sequence[int], settings: SamplingSettings, *, seed: int, alternatives: int = 0
+    ) -> Draw:
+        """Draw the token that follows `tokens`.
+
+        The draw depends on the scores, the settings, the seed and the number of tokens before it, on nothing else.
+
+        Args:
+            logits_V: the model's scores, (V,), on any device.
+            tokens: the whole text so far, [CLS] included.
+            settings: how to draw; its own seed is not looked at.
+            seed: decides the draw.
+            alternatives: how many of the likeliest tokens to tell; costs nothing at 0.
+
+        Raises:
+            UsageError: the settings name a token that the vocabulary lacks, or ban everything that could come.
+            ModelDirectoryError: the scores are not numbers.
+        """
+        raw = logits_V.detach().to("cpu", torch.float32)
+        log_total = float(torch.logsumexp(raw, dim=0))
+        if not abs(log_total) < float("inf"):
+            raise ModelDirectoryError("the model's output is not a number", hint="Its weights are damaged.")
+        allowed = self.table.allowed(advance(BOUNDARY, self.table.unfinished(tokens)))
+        draws = uniform("generation", seed, len(tokens), shape=(2,))
+        filtered = filter_scores(
+            self._prepared(raw, allowed, settings),
+            tokens,
+            settings,
+            pieces=self.pieces,
+            chance=lambda: float(draws[1]),
+        )
+        kept, probabilities = _distribution(filtered)
+        token = int(kept[_place(probabilities, float(draws[0]))])
+        return Draw(
+            token_id=token,
+            logprob=float(raw[token]) - log_total,
+            alternatives=_alternatives(raw - log_total, allowed, kept, probabilities, token, alternatives),
+            entropy=_entropy(raw - log_total) if alternatives else None,
+        )
+
+    def _prepared(self, raw: Tensor, allowed: Tensor, settings: SamplingSettings) -> Tensor:
+        """The scores with biases added and everything dropped that may not come."""
+        if settings is not self._settings:
+            self._bias, self._banned = self._tables(settings)
+            self._settings = settings
+        scores = raw.masked_fill(~allowed, -torch.inf)
+        if self._bias is not None:
+            scores[self._bias[0]] += self._bias[1]
+        if self._banned is not None:
+            scores[self._banned] = -torch.inf
+        if scores.max() == -torch.inf:
+            raise UsageError("every token that could come is banned", hint="Ban fewer tokens.")
+        return scores
+
+    def _tables(self, settings: SamplingSettings) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+        self._check_ids("logit_bias", settings.logit_bias)
+        self._check_ids("banned_tokens", settings.banned_tokens)
+        bias = (
+            (torch.tensor(list(settings.logit_bias)), torch.tensor(list(settings.logit_bias.values())))
+            if settings.logit_bias
+            else None
+        )
+        return bias, torch.tensor(settings.banned_tokens) if settings.banned_tokens else None
+
+    def _check_ids(self, name: str, ids: Iterable[int]) -> None:
+        unknown = [str(token) for token in ids if token >= len(self.pieces)]
+        if unknown:
+            raise UsageError(
+                f"no such token: {', '.join(unknown)}", where=name, hint=f"Ids go from 0 to {len(self.pieces) - 1}."
+            )
+
+
+def _distribution(filtered_V: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids of the tokens that are left, in order, and the probability of each, float64."""
+    kept = torch.nonzero(filtered_V > -torch.inf).flatten()
+    return kept, torch.softmax(filtered_V[kept].double(), dim=0)
+
+
+def _place(probabilities: Tensor, chance: float) -> int:
+    """Where `chance` in [0, 1) falls when the probabilities are laid end to end."""
+    mass = torch.cumsum(probabilities, dim=0)
+    place = int(torch.searchsorted(mass, chance * float(mass[-1]), right=True))
+    return min(place, len(probabilities) - 1)
+
+
+def _entropy(logs_V: Tensor) -> float:
+    return float(torch.special.entr(logs_V.exp()).sum())
+
+
+def _alternatives(
+    logs_V: Tensor, allowed_V: Tensor, kept: Tensor, probabilities: Tensor, drawn: int, count: int
+) -> tuple[Alternative, ...]:
+    """The `count` likeliest tokens among those allowed, and the drawn one wherever it ranks."""
+    if not count:
+        return ()
+    candidates = logs_V.masked_fill(~allowed_V, -torch.inf)
+    best = torch.topk(candidates, min(count, int(allowed_V.sum()))).indices.tolist()
+    after = dict(zip(kept.tolist(), probabilities.tolist(), strict=True))
+    return tuple(
+        Alternative(
+            token_id=token,
+            probability=float(logs_V[token].exp()),
+            filtered_probability=after.get(token, 0.0),
+            kept=token in after,
+        )
+        for token in (best if drawn in best else [*best, drawn])
+    )

@@ -23,9 +23,9 @@ help: ## Show this list.
 
 demo: $(VENV)/installed ## Set up, train a small model on the sample texts, and let it write (about three minutes after the install).
 	@test -e $(DEMO_VOCABULARY) || { echo '== A vocabulary from $(SAMPLE)'; \
-		$(KORFORMER) vocab $(SAMPLE) --size 4000 -o $(DEMO_VOCABULARY); }
+		$(KORFORMER) vocab $(SAMPLE)/*.txt --size 4000 -o $(DEMO_VOCABULARY); }
 	@echo '== A small model, trained on the same texts'
-	@$(KORFORMER) pretrain --objective ar --preset demo --vocab $(DEMO_VOCABULARY) --corpus $(SAMPLE) -o $(DEMO)
+	@$(KORFORMER) pretrain --objective ar --preset demo --vocab $(DEMO_VOCABULARY) --corpus $(SAMPLE)/*.txt -o $(DEMO)
 	@echo '== What it writes on from "$(PROMPT)"'
 	@$(KORFORMER) generate '$(PROMPT)' -m $(DEMO) --max-new-tokens 200 --seed 1
 

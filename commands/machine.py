@@ -47,7 +47,7 @@ Probe = Callable[[Findings], Any]
 
 
 def precision_for(capability: tuple[int, int] | None) -> str:
-    """The arithmetic that training uses on a GPU of this compute capability, or on the CPU for None."""
+    """The fastest arithmetic that a GPU of this compute capability trains well in, or the CPU for None."""
     if capability is None:
         return "fp32"
     # Not torch.cuda.is_bf16_supported(): it says yes where bf16 is emulated.
@@ -120,7 +120,7 @@ def torch(findings: Findings) -> dict[str, Any]:
         )
         findings.append(Finding(what=what, remedy=remedy))
     first = library.cuda.get_device_capability(0) if gpus else None
-    return {**report, "nvidia_driver": driver, "gpus": gpus, "training_precision": precision_for(first)}
+    return {**report, "nvidia_driver": driver, "gpus": gpus, "precision": precision_for(first)}
 
 
 def _gpu(library: Any, index: int, findings: Findings) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _gpu(library: Any, index: int, findings: Findings) -> dict[str, Any]:
         "name": properties.name,
         "capability": f"{capability[0]}.{capability[1]}",
         "memory_bytes": properties.total_memory,
-        "training_precision": precision_for(capability),
+        "precision": precision_for(capability),
         "works": works,
     }
 

@@ -130,7 +130,7 @@ def _train(
     resume: bool,
     quiet: bool,
 ) -> None:
-    from korformer.data.building import cached_store, default_cache
+    from korformer.data.store import cached_store, default_cache
     from korformer.text.vocabulary import Vocabulary
 
     from korformer.commands.console import reporting

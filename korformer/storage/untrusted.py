@@ -16,7 +16,9 @@ from korformer.storage.failures import close_quietly, failure, human_bytes
 
 _READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """O_NONBLOCK: opening a FIFO must not hang."""
-_JSON_LIMIT_BYTES = 16 << 20
+_LIMIT_BYTES = 16 << 20
+_JSON_LIMIT_BYTES = 1 << 20
+"""Parsed JSON takes up to some twenty times its bytes."""
 
 
 def check_name(name: str, *, where: str) -> PurePosixPath:
@@ -88,7 +90,7 @@ def _refusal(error: OSError, directory: Path, name: str) -> KorformerError:
     return failure(error, directory / name, doing="read")
 
 
-def read_inside(directory: Path, name: str, *, limit_bytes: int = _JSON_LIMIT_BYTES) -> bytes:
+def read_inside(directory: Path, name: str, *, limit_bytes: int = _LIMIT_BYTES) -> bytes:
     """All of a file of an untrusted `directory`; errors as `open_inside`, and ModelDirectoryError above the limit."""
     with open_inside(directory, name) as file:
         try:

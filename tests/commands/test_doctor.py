@@ -185,7 +185,7 @@ def probe_torch(monkeypatch: pytest.MonkeyPatch, library: Any, driver: str | Non
 def test_a_turing_card_trains_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
     report, findings = probe_torch(monkeypatch, fake_torch(build="13.0", gpus=2), "580.1")
     assert findings == []
-    assert report["training_precision"] == "fp16 with loss scaling"
+    assert report["precision"] == "fp16 with loss scaling"
     assert report["gpus"][1]["name"] == "card 1"
     assert report["gpus"][0]["capability"] == "7.5"
 
@@ -194,7 +194,7 @@ def test_a_cpu_build_beside_a_gpu_is_advice(monkeypatch: pytest.MonkeyPatch) -> 
     report, findings = probe_torch(monkeypatch, fake_torch(build=None), "580.1")
     assert [finding.level for finding in findings] == ["advice"]
     assert "CPU build" in findings[0].what
-    assert report["training_precision"] == "fp32"
+    assert report["precision"] == "fp32"
 
 
 def test_a_driver_that_is_too_old_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from korformer.errors import InputError, ModelDirectoryError, PathError, Resourc
 from korformer.events import Event, Notice, Progress
 from korformer.storage import write_manifest
 from korformer.text.documents import ReadSettings
+from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 
 TEXTS = ["가나다", "라", "마바\n사", "가" * 50]
 
@@ -32,6 +33,21 @@ class TestBuilding:
         again = TokenStore.open(tmp_path / "store")
         assert again.document(2).tolist() == store.document(2).tolist()
         assert again.fingerprint == store.fingerprint
+
+    def test_with_a_real_vocabulary_texts_come_back(self, tmp_path: Path) -> None:
+        texts = [
+            "비가 그치자 골목이 조용해졌다.\n\n고양이가 담 위를 걸었다.",
+            "### 제목 [SEP] 본문",
+            "골목 끝 담 위의 고양이",
+        ]
+        vocabulary = train_vocabulary(texts, VocabularySettings(size=700))
+        store = build_store(texts, vocabulary, tmp_path / "store")
+        for index, text in enumerate(texts):
+            ids = store.document(index)
+            assert (ids[0], ids[-1]) == (2, 3)
+            assert vocabulary.decode(ids[1:-1].tolist()) == text
+        assert store.unknown_tokens == 0
+        store.require_vocabulary(vocabulary.fingerprint)
 
     def test_what_lies_on_disk(self, tmp_path: Path, vocabulary: Any) -> None:
         store = build_store(["가나", "다"], vocabulary, tmp_path / "store")

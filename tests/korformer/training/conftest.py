@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from korformer.data.building import build_store
+from korformer.data.store import build_store
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 
 from korformer.training.loop import TrainingData

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from korformer.data.building import build_store
+from korformer.data.store import build_store
 
 from korformer.config import merge
 from korformer.errors import DivergedError, InterruptedRun, ResourceError, UsageError

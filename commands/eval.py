@@ -49,7 +49,7 @@ def command(
     from korformer.commands.report import show
     from korformer.evaluation.report import EvalRequest
 
-    chosen = tasks.load(task)
+    tasks.check(task)
     # A shell turns `--data *.txt` into one option value and arguments; all of them are data.
     sources = [*(data or []), *(more or [])]
     if not sources:
@@ -65,5 +65,5 @@ def command(
         by_context=context,
     )
     with reporting(quiet=quiet) as listen:
-        report = chosen.evaluate(request, listen)
+        report = tasks.load(task).evaluate(request, listen)
     show(report, json_output=json_output, plot=plot)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ def show(report: Report, *, json_output: bool, plot: bool) -> None:
         sys.stdout.write(json.dumps(report.metrics, allow_nan=False) + "\n")
         return
     columns = min(shutil.get_terminal_size((80, 24)).columns, WIDEST_COLUMNS)
-    parts = [table_text(table) for table in report.tables]
+    parts = [table_text(table, columns=columns) for table in report.tables]
     if plot:
         parts += [plot_text(drawing, columns=columns) for drawing in report.plots]
     sys.stdout.write("\n\n".join(parts) + "\n")
 
 
-def table_text(table: Table) -> str:
-    """A table as lines: first column left, numbers right."""
+def table_text(table: Table, *, columns: int = 80) -> str:
+    """A table as lines: first column left, numbers right, the note broken to fit `columns`."""
     header = [table.columns] if any(table.columns) else []
     grid = [*header, *table.rows]
     widths = [max(len(row[index]) for row in grid) for index in range(len(table.columns))]
@@ -48,7 +49,7 @@ def table_text(table: Table) -> str:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         lines.append("  " + "  ".join(cells).rstrip())
     if table.note:
-        lines.append(table.note)
+        lines += textwrap.wrap(table.note, columns - 1)
     return "\n".join(lines)
 
 

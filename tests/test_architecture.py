@@ -171,26 +171,3 @@ def test_nothing_reads_or_writes_a_pickle_and_imports_have_one_path() -> None:
 def test_that_scan_finds_a_planted_fault(line: str) -> None:
     assert faults(ast.parse(line))
     assert not faults(ast.parse("torch.load(path, weights_only=True); model.eval(); import korformer.commands"))
-
-
-WATCHED = """
-import sys
-
-NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
-
-def watch(event, arguments):
-    if event in NETWORK:
-        print("NETWORK", event, file=sys.stderr, flush=True)
-
-sys.addaudithook(watch)
-"""
-
-
-def watched(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WATCHED + code]
-    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, **options)
-
-
-def test_the_watch_sees_a_socket() -> None:
-    done = watched("import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))")
-    assert "NETWORK socket.connect" in done.stderr

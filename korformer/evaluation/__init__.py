@@ -1,6 +1,4 @@
-"""Measuring: perplexity, bits per character, and what a model does with its context."""
+"""Measuring: perplexity, bits per character, and what a model does with its context.
 
-from korformer.evaluation.language_model import LmSettings, evaluate_lm, validate
-from korformer.evaluation.result import LmResult
-
-__all__ = ["LmResult", "LmSettings", "evaluate_lm", "validate"]
+Nothing is imported here: a wrong option should not have to wait for torch.
+"""

@@ -48,7 +48,7 @@ class LmSettings(Settings):
     """Also predict late tokens with their context cut short."""
     context_sample: Annotated[int, Field(ge=8)] = 2048
     """Late tokens to sample for that."""
-    context_share: Annotated[float, Field(gt=0)] = 0.5
+    context_share: Annotated[float, Field(gt=0)] = 0.25
     """Work for that as a share of the work on everything else; the sample shrinks to fit."""
     seed: int = 0
     """Seed of the samples."""

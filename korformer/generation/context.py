@@ -46,7 +46,7 @@ class IncrementalModel(Protocol):
         ...
 
 
-class Cancelled(Exception):  # noqa: N818  (not an error: somebody asked for it)
+class Cancelled(Exception):
     """Reading was given up on request."""
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from korformer.errors import ModelDirectoryError, UsageError
-from korformer.generation.filters import filter_scores
+from korformer.generation.filters import LEAST_LOG, filter_scores
 from korformer.generation.settings import SamplingSettings
 from korformer.generation.utf8 import BOUNDARY, ContinuationTable, advance
 from korformer.randomness import uniform
@@ -99,7 +99,7 @@ class Sampler:
     ) -> Draw:
         """Draw the token that follows `tokens`.
 
-        The draw depends on the scores, the settings, the seed and the number of tokens before it, on nothing else.
+        Its randomness depends on the seed and on the number of tokens before it, on nothing else.
 
         Args:
             logits_V: the model's scores, (V,), on any device.
@@ -113,8 +113,7 @@ class Sampler:
             ModelDirectoryError: the scores are not numbers.
         """
         raw = logits_V.detach().to("cpu", torch.float32)
-        log_total = float(torch.logsumexp(raw, dim=0))
-        if not abs(log_total) < float("inf"):
+        if not raw.max().isfinite():  # the maximum of scores with a NaN among them is NaN
             raise ModelDirectoryError("the model's output is not a number", hint="Its weights are damaged.")
         allowed = self.table.allowed(advance(BOUNDARY, self.table.unfinished(tokens)))
         draws = uniform("generation", seed, len(tokens), shape=(2,))
@@ -125,13 +124,14 @@ class Sampler:
             pieces=self.pieces,
             chance=lambda: float(draws[1]),
         )
-        kept, probabilities = _distribution(filtered)
-        token = int(kept[_place(probabilities, float(draws[0]))])
+        probabilities = torch.softmax(filtered.double(), dim=0)
+        token = _place(probabilities, float(draws[0]))
+        logs = torch.log_softmax(raw, dim=0)
         return Draw(
             token_id=token,
-            logprob=float(raw[token]) - log_total,
-            alternatives=_alternatives(raw - log_total, allowed, kept, probabilities, token, alternatives),
-            entropy=_entropy(raw - log_total) if alternatives else None,
+            logprob=float(logs[token]),
+            alternatives=_alternatives(raw, allowed, filtered, token, alternatives) if alternatives else (),
+            entropy=_entropy(raw) if alternatives else None,
         )
 
     def _prepared(self, raw: Tensor, allowed: Tensor, settings: SamplingSettings) -> Tensor:
@@ -166,38 +166,32 @@ class Sampler:
             )
 
 
-def _distribution(filtered_V: Tensor) -> tuple[Tensor, Tensor]:
-    """Ids of the tokens that are left, in order, and the probability of each, float64."""
-    kept = torch.nonzero(filtered_V > -torch.inf).flatten()
-    return kept, torch.softmax(filtered_V[kept].double(), dim=0)
-
-
-def _place(probabilities: Tensor, chance: float) -> int:
-    """Where `chance` in [0, 1) falls when the probabilities are laid end to end."""
-    mass = torch.cumsum(probabilities, dim=0)
+def _place(probabilities_V: Tensor, chance: float) -> int:
+    """Where `chance` in [0, 1) falls when the probabilities are laid end to end; never on one of 0."""
+    mass = torch.cumsum(probabilities_V, dim=0)
     place = int(torch.searchsorted(mass, chance * float(mass[-1]), right=True))
-    return min(place, len(probabilities) - 1)
+    return place if place < len(mass) else int(torch.nonzero(probabilities_V)[-1])
 
 
-def _entropy(logs_V: Tensor) -> float:
-    return float(torch.special.entr(logs_V.exp()).sum())
+def _entropy(raw_V: Tensor) -> float:
+    """In nats."""
+    logs = torch.log_softmax(raw_V, dim=0).clamp_min(LEAST_LOG)
+    return -float((torch.softmax(raw_V, dim=0) * logs).sum())
 
 
 def _alternatives(
-    logs_V: Tensor, allowed_V: Tensor, kept: Tensor, probabilities: Tensor, drawn: int, count: int
+    raw_V: Tensor, allowed_V: Tensor, filtered_V: Tensor, drawn: int, count: int
 ) -> tuple[Alternative, ...]:
     """The `count` likeliest tokens among those allowed, and the drawn one wherever it ranks."""
-    if not count:
-        return ()
-    candidates = logs_V.masked_fill(~allowed_V, -torch.inf)
+    candidates = raw_V.masked_fill(~allowed_V, -torch.inf)
     best = torch.topk(candidates, min(count, int(allowed_V.sum()))).indices.tolist()
-    after = dict(zip(kept.tolist(), probabilities.tolist(), strict=True))
+    before, after = torch.softmax(raw_V, dim=0), torch.softmax(filtered_V, dim=0)
     return tuple(
         Alternative(
             token_id=token,
-            probability=float(logs_V[token].exp()),
-            filtered_probability=after.get(token, 0.0),
-            kept=token in after,
+            probability=float(before[token]),
+            filtered_probability=float(after[token]),
+            kept=bool(filtered_V[token] > -torch.inf),
         )
         for token in (best if drawn in best else [*best, drawn])
     )

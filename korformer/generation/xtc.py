@@ -21,9 +21,9 @@ def xtc(scores_V: Tensor, threshold: float) -> Tensor:
     """
     probabilities = torch.softmax(scores_V, dim=0)
     # A threshold of 0 means every token that is still there, not those dropped before.
-    obvious = torch.nonzero((probabilities >= threshold) & (scores_V > -torch.inf)).flatten()
-    if obvious.numel() < 2:
+    obvious = (probabilities >= threshold) & (scores_V > -torch.inf)
+    if int(obvious.sum()) < 2:
         return scores_V
-    of_obvious = scores_V[obvious]
-    least = obvious[of_obvious == of_obvious.min()][-1]
-    return scores_V.index_fill(0, obvious[obvious != least], -torch.inf)
+    least = scores_V.masked_fill(~obvious, torch.inf).min()
+    obvious[torch.nonzero(obvious & (scores_V == least)).flatten()[-1]] = False
+    return scores_V.masked_fill(obvious, -torch.inf)

@@ -8,7 +8,8 @@ Legend: T tokens so far, n new tokens, H heads, d head width, R rounds, W window
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,10 @@ FIRST_TOKENS = 256
 
 STEP_AT_MOST = 16
 """New tokens up to which an existing state takes them one by one rather than starting again in parallel."""
+
+ONE_THREAD_PARAMETERS = 30_000_000
+"""Models below this size step on one thread: their products are too small to be worth waking others for, and on a busy
+machine waiting for those costs a hundred times the work."""
 
 Progress = Callable[[int, int], None]
 
@@ -73,6 +78,8 @@ class DecodeState:
         self.length = 0
         self.max_tokens = model.config.max_seq_len
         self._tokens: list[int] = []
+        few = sum(parameter.numel() for parameter in model.lm.parameters()) < ONE_THREAD_PARAMETERS
+        self._step_threads = 1 if few else torch.get_num_threads()
         self._capacity = min(FIRST_TOKENS, self.max_tokens)
         with torch.no_grad():
             self._head_weight = model.head_weight
@@ -122,15 +129,24 @@ class DecodeState:
             # Reading everything again in parallel is faster than many single steps; the state comes out the same.
             token_ids = [*self._tokens, *token_ids]
             self.rewind(0)
-        if self.length == 0 and len(token_ids) > 1:
-            hidden = self._read_all(list(token_ids), progress)
-        else:
-            for done, token in enumerate(token_ids, start=1):
-                hidden = self._step(token)
-                if progress is not None:
-                    progress(done, len(token_ids))
+        try:
+            hidden = self._read(list(token_ids), progress)
+        except BaseException:
+            self.rewind(self.length)  # a reading that was stopped half-way leaves nothing of its last token
+            raise
         narrow = self._model.lm.out[0](self._model.lm.norm(hidden))
         return F.linear(narrow, self._head_weight, self._model.head_bias).float()
+
+    def _read(self, tokens: list[int], progress: Progress | None) -> Tensor:
+        """The hidden state of the last token before the final norm, (D,)."""
+        if self.length == 0 and len(tokens) > 1:
+            return self._read_all(tokens, progress)
+        with _threads(self._step_threads):
+            for done, token in enumerate(tokens, start=1):
+                hidden = self._step(token)
+                if progress is not None:
+                    progress(done, len(tokens))
+        return hidden
 
     @torch.inference_mode()
     def rewind(self, length: int) -> None:
@@ -141,8 +157,6 @@ class DecodeState:
         """
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot rewind {self.length} tokens to {length}")
-        if length == self.length:
-            return
         del self._tokens[length:]
         self.length = length
         for layer in self._layers:
@@ -255,6 +269,20 @@ class DecodeState:
         elif near < config.heads:
             parts.append(_attend_range(q_Hd[near:], state, slice(near, None), 0, position))
         return finish_attention(wrapper, torch.cat(parts)[None, :, None])
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Run with `count` torch threads."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _attend_range(q_Hd: Tensor, state: _LayerState, heads: slice, begin: int, position: int) -> Tensor:

@@ -19,7 +19,7 @@ from korformer.config import build
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
-from korformer.storage import read_json, verify_manifest, write_json, write_manifest, write_text
+from korformer.storage import read_json, update_directory, verify_manifest, write_json, write_text
 from korformer.storage.tensors import load_tensors, save_tensors
 from korformer.text.vocabulary import Vocabulary
 
@@ -114,10 +114,10 @@ def write_description(
 
 
 def publish(directory: Path, tensors: Mapping[str, Tensor], card: str) -> None:
-    """Write weights and model card beside the description, and the manifest last."""
-    save_tensors(directory / WEIGHTS_NAME, tensors, {"format": "pt"})
-    write_text(directory / CARD_NAME, card)
-    write_manifest(directory, MODEL_FILES)
+    """Replace weights and model card beside the description, together, with a manifest of the whole."""
+    with update_directory(directory, MODEL_FILES) as staged:
+        save_tensors(staged / WEIGHTS_NAME, tensors, {"format": "pt"})
+        write_text(staged / CARD_NAME, card)
 
 
 def load_model(directory: Path, *, n_hashes: int | None = None, device: str = "cpu") -> LoadedModel:

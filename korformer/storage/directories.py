@@ -100,7 +100,7 @@ def require_free(directory: Path, bytes_needed: int) -> None:
         ResourceError: they do not; the message has both figures.
     """
     free = free_bytes(directory)
-    if free < bytes_needed:
+    if free is not None and free < bytes_needed:
         raise ResourceError(
             f"needs {human_bytes(bytes_needed)} on disk, {human_bytes(free)} free",
             where=str(directory),

@@ -42,9 +42,11 @@ def failure(error: OSError, path: Path, *, doing: str = "write", bytes_needed: i
         ResourceError with the bytes needed where the disk, quota or file-size limit ran out, otherwise PathError.
     """
     if error.errno in _FULL:
-        needed = f"; {human_bytes(bytes_needed)} needed" if bytes_needed is not None else ""
+        free = free_bytes(path)
+        figures = f"; {human_bytes(bytes_needed)} needed" if bytes_needed is not None else ""
+        figures += f", {human_bytes(free)} free" if free is not None else ""
         return ResourceError(
-            f"cannot {doing} it: {_FULL[error.errno]}{needed}, {human_bytes(free_bytes(path))} free",
+            f"cannot {doing} it: {_FULL[error.errno]}{figures}",
             where=str(path),
             hint="Make room or choose another folder; what was there before is intact.",
         )
@@ -66,9 +68,10 @@ def existing_parent(path: Path) -> Path:
     return path
 
 
-def free_bytes(path: Path) -> int:
-    """Bytes that this user may still write on the filesystem that holds `path` (0 where nobody can tell)."""
+def free_bytes(path: Path) -> int | None:
+    """Bytes that this user may still write on the filesystem that holds `path`; None where it does not tell."""
     try:
-        return shutil.disk_usage(existing_parent(path)).free
+        usage = shutil.disk_usage(existing_parent(path))
     except OSError:
-        return 0
+        return None
+    return usage.free if usage.total else None

@@ -27,8 +27,8 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def load(name: str) -> Task:
-    """The module of a task.
+def check(name: str) -> None:
+    """Refuse a task that there is not, without importing any.
 
     Raises:
         UsageError: there is no such task; the known ones are named.
@@ -41,4 +41,9 @@ def load(name: str) -> Task:
             where="--task",
             hint=f"Did you mean {guess}?" if guess else None,
         )
+
+
+def load(name: str) -> Task:
+    """The module of a task. Errors as in `check`."""
+    check(name)
     return cast(Task, importlib.import_module(f"{__name__}.{name}"))

@@ -76,7 +76,7 @@ def _by_position(result: LmResult) -> Table:
         title="By position in the document (first windows)",
         columns=("position", "bits/token", "bits/character", "tokens", "documents"),
         rows=rows,
-        note="Later positions are other tokens of fewer documents; the next table keeps the tokens.",
+        note="Later positions are other tokens, of fewer documents.",
     )
 
 

@@ -82,7 +82,7 @@ class Counts:
 
 
 class Documents:
-    """The documents of `sources`; iterate to read them, again to read them again (standard input only once).
+    """The documents of `sources`; iterate to read them, again to read them again (standard input and pipes only once).
 
     Args:
         sources: see `korformer.text.files.expand`.
@@ -110,24 +110,28 @@ class Documents:
         self._sources = list(sources)
         self._settings = settings or ReadSettings()
         self._listen = listen
-        self._stdin_read = False
+        self._read_up: str | None = None
         self._told: set[str] = set()
         self._progress_due = 0.0
         self._done_bytes = 0
 
     def __iter__(self) -> Iterator[str]:
-        if self._stdin_read:
-            raise UsageError("standard input can be read only once", hint="Write it to a file first.")
-        self._stdin_read = any(file.path is None for file in self.files)
+        if self._read_up:
+            raise UsageError("can be read only once", where=self._read_up, hint="Write it to a file first.")
+        self._read_up = next((file.name for file in self.files if file.size_bytes is None), None)
         self.counts = counts = Counts()
         seen: set[bytes] | None = set() if self._settings.dedup else None
         self._done_bytes = 0
+        barren: list[str] = []
         for file in self.files:
             before = dataclasses.replace(counts, bytes=0)
             yield from self._file(file, counts, seen)
-            if before == dataclasses.replace(counts, bytes=0) and len(self.files) > 1:
-                self._tell(f"{file.name}: no documents in it", level="warning")
+            if before == dataclasses.replace(counts, bytes=0):
+                barren.append(file.name)
         self._listen(Progress(stage="reading", done=self._done_bytes, total=self.total_bytes, unit="bytes"))
+        if barren and len(self.files) > 1:
+            shown = ", ".join(barren[:3]) + (", …" if len(barren) > 3 else "")
+            self._tell(f"nothing was found in {len(barren):,} of {len(self.files):,} files: {shown}", level="warning")
         self._tell_losses(counts)
         if not counts.documents:
             raise InputError("no text in it", where=", ".join(self._sources) or "no sources")

@@ -1,122 +1,164 @@
-"""The lossless scheme: WordPiece over bytes whose learnt pieces are whole characters.
+"""The `lossless` scheme: a WordPiece vocabulary that spells any text exactly.
 
-Text is cut into short words (a space belongs to the word after it), each word is written in bytes, one printable
-character a byte, and WordPiece takes the longest known piece again and again. Every byte that valid UTF-8 can hold is a
-piece of its own, so nothing is ever unknown, and every other piece was learnt from characters, so none is half a
-syllable. `#` always stands alone: no word begins with the `##` that marks a continuing piece.
+    text ─NFC─▶ pieces (PIECES) ─UTF-8─▶ bytes, a character each ─WordPiece─▶ the longest token first, piece by piece
+
+Every token is either whole characters or one byte, and there is a token for each byte that valid UTF-8 can have at each
+place, so a piece never becomes `[UNK]`. A space belongs to the piece after it, so decoding is joining.
+
+Pieces are bounded: WordPiece looks for the longest token again and again, which is quadratic in the length of a piece.
+They are cut by code point ranges and not by Unicode categories, so every regex engine and every version of Unicode cuts
+alike. `#` is a piece of its own, so no piece begins with `##` and the prefix of continuing tokens stays unambiguous.
 """
 
 from __future__ import annotations
 
-from functools import cache
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from korformer.text import byte_level
+from korformer.text.special import CLS_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PREFIX = "##"
-SPACE_MARK = "▁"
-"""How vocab.txt shows a space; the character itself is therefore never learnt and stays bytes."""
+CONTINUING = "##"
 
-WORD_PATTERN = (
-    r" ?\p{Hangul}{1,16}"
-    r"| ?[^\P{L}\p{Hangul}]{1,24}"
-    r"| ?\p{N}{1,4}"
-    r"|#"
-    r"| ?[^\s\p{L}\p{N}#]{1,16}"
-    r"|\n{1,4}"
-    r"| {1,16}(?= )"
-    r"|\s"
+_HANGUL = r"\u1100-\u11FF\u3130-\u318F\uA960-\uA97F\uAC00-\uD7FF\uFFA0-\uFFDC"
+_CHINESE_AND_KANA = (
+    r"\u2E80-\u2FDF\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303B\u3040-\u30FF\u31F0-\u31FF"
+    r"\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF"
 )
-"""Words: runs of one kind of character, none longer than 25 characters, so that encoding is linear in the text."""
+_LETTERS = (
+    r"A-Za-z\u00AA\u00B5\u00BA\u00C0-\u00D6\u00D8-\u00F6\u00F8-\u10FF\u1200-\u167F\u1681-\u1FFF\u2C00-\u2DFF"
+    r"\uA000-\uA95F\uA980-\uABFF\uFB00-\uFDFF\uFE70-\uFEFE\uFF21-\uFF3A\uFF41-\uFF5A"
+)
+_DIGITS = r"0-9\uFF10-\uFF19"
+_ANYTHING_ELSE = rf"[^ \t\r\n#{_HANGUL}{_CHINESE_AND_KANA}{_LETTERS}{_DIGITS}]"
 
-LONGEST_WORD_BYTES = 25 * 4
+PIECES = (
+    rf" ?[{_HANGUL}]{{1,24}}"
+    rf"| ?{_ANYTHING_ELSE}{{1,8}}"
+    rf"| ?[{_DIGITS}]{{1,4}}"
+    rf"| ?[{_LETTERS}]{{1,24}}"
+    rf"| ?[{_CHINESE_AND_KANA}]{{1,24}}"
+    r"| ?#"
+    r"|[\r\n]{1,8}"
+    r"| {1,16}(?![^ \t\r\n])"
+    r"|[ \t]{1,16}"
+)
+"""What a piece is, for Python's `re` and for the `tokenizers` library alike. Every character belongs to one."""
 
+_MAX_PIECE_BYTES = 128
+"""More than any piece has: a space and 24 characters of three bytes, or eight of four."""
 
-@cache
-def byte_characters() -> tuple[str, ...]:
-    """The printable character that stands for each byte, as tokenizers' ByteLevel has them (GPT-2's table)."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return tuple(chr(byte) if byte in printable else chr(next(others)) for byte in range(256))
+_LEADS = [*range(0x80), *range(0xC2, 0xF5)]
+BYTE_TOKENS = tuple(
+    [byte_level.CHARACTERS[byte] for byte in _LEADS]
+    + [CONTINUING + byte_level.CHARACTERS[byte] for byte in sorted({*_LEADS, *range(0x80, 0xC0)})]
+)
+"""One token for each byte that can begin a piece of valid UTF-8, and one for each that can go on in it."""
 
+SMALLEST_SIZE = len(SPECIAL_TOKENS) + len(BYTE_TOKENS)
 
-@cache
-def _bytes_of_characters() -> dict[str, int]:
-    return {character: byte for byte, character in enumerate(byte_characters())}
-
-
-def to_byte_characters(text: str) -> str:
-    """A text as its UTF-8 bytes, one printable character each."""
-    table = byte_characters()
-    return "".join(table[byte] for byte in text.encode("utf-8"))
-
-
-def from_byte_characters(characters: str) -> bytes:
-    """The bytes that `to_byte_characters` wrote. KeyError for a character that stands for none."""
-    table = _bytes_of_characters()
-    return bytes(table[character] for character in characters)
-
-
-def byte_pieces() -> list[str]:
-    """The pieces that spell any valid UTF-8: bytes that can begin a word, then those that can continue one."""
-    table = byte_characters()
-    ascii_bytes, leads, continuations = range(0x80), range(0xC2, 0xF5), range(0x80, 0xC0)
-    first = [table[byte] for byte in (*ascii_bytes, *leads)]
-    return [*first, *(PREFIX + table[byte] for byte in (*ascii_bytes, *leads, *continuations))]
+_cut = re.compile(PIECES).findall
 
 
-def word_splitter() -> pre_tokenizers.PreTokenizer:
-    """Cuts text into the words of `WORD_PATTERN`."""
-    return pre_tokenizers.Split(Regex(WORD_PATTERN), "isolated")
+def pieces(text: str) -> list[str]:
+    """`text` cut into pieces; joined they are the text."""
+    return _cut(text)
 
 
-def make_tokenizer(pieces: list[str]) -> Tokenizer:
-    """The tokenizer of a vocabulary.
-
-    Args:
-        pieces: special tokens, then pieces in byte characters, in the order of their ids.
-    """
-    tokenizer = Tokenizer(
-        models.WordPiece(
-            {piece: index for index, piece in enumerate(pieces)},
-            unk_token="[UNK]",
-            max_input_chars_per_word=LONGEST_WORD_BYTES,
-            continuing_subword_prefix=PREFIX,
-        )
-    )
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [word_splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", SPECIAL_TOKENS.index("[CLS]")), ("[SEP]", SPECIAL_TOKENS.index("[SEP]"))],
-    )
-    tokenizer.decoder = decoders.Sequence([decoders.Replace(Regex("^##"), ""), decoders.ByteLevel()])
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+def token(text: str, *, continuing: bool) -> str:
+    """How a vocabulary file spells the token that stands for `text`."""
+    spelt = byte_level.spell(text.encode("utf-8"))
+    return CONTINUING + spelt if continuing else spelt
 
 
-def display(piece: str) -> str:
-    """A piece as vocab.txt shows it: characters as they are, a space as ▁, bytes and control characters as <0xEA>."""
-    if piece in SPECIAL_TOKENS:
-        return piece
-    continuing = piece.startswith(PREFIX)
-    data = from_byte_characters(piece.removeprefix(PREFIX) if continuing else piece)
+def components() -> dict[str, Any]:
+    """Everything of `tokenizer.json` that works on text, in the words of the `tokenizers` library."""
+    return {
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": PIECES}, "behavior": "Isolated", "invert": False},
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+            ],
+        },
+        "post_processor": _post_processor(),
+        "decoder": {
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"Regex": r"\A" + CONTINUING}, "content": ""},
+                {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+            ],
+        },
+        "model": {
+            "type": "WordPiece",
+            "unk_token": SPECIAL_TOKENS[UNK_ID],
+            "continuing_subword_prefix": CONTINUING,
+            "max_input_chars_per_word": _MAX_PIECE_BYTES,
+        },
+    }
+
+
+def _post_processor() -> dict[str, Any]:
+    def special(token_id: int, type_id: int = 0) -> dict[str, Any]:
+        return {"SpecialToken": {"id": SPECIAL_TOKENS[token_id], "type_id": type_id}}
+
+    def sequence(name: str, type_id: int = 0) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": type_id}}
+
+    single = [special(CLS_ID), sequence("A"), special(SEP_ID)]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, sequence("B", 1), special(SEP_ID, 1)],
+        "special_tokens": {
+            SPECIAL_TOKENS[token_id]: {
+                "id": SPECIAL_TOKENS[token_id],
+                "ids": [token_id],
+                "tokens": [SPECIAL_TOKENS[token_id]],
+            }
+            for token_id in (CLS_ID, SEP_ID)
+        },
+    }
+
+
+def problem(tokens: Sequence[str]) -> str | None:
+    """What keeps `tokens`, in the order of their ids, from being a vocabulary of this scheme; None if nothing does."""
+    known = set(tokens)
+    missing = sum(byte not in known for byte in BYTE_TOKENS)
+    if missing:
+        return f"lacks tokens for {missing} of the {len(BYTE_TOKENS)} bytes, so it could not spell every text"
+    for token_id, spelt in enumerate(tokens[len(SPECIAL_TOKENS) :], len(SPECIAL_TOKENS)):
+        if not spelt.removeprefix(CONTINUING) or not set(spelt) <= set(byte_level.CHARACTERS):
+            return f"token {token_id} does not spell bytes: {spelt[:40]!r}"
+    return None
+
+
+def token_bytes(spelt: str) -> bytes:
+    """The bytes that a token adds to the text."""
+    return byte_level.unspell(spelt.removeprefix(CONTINUING))
+
+
+def display(spelt: str) -> str:
+    """A token for human eyes: `▁하늘` after a space, `##에서` inside a piece, `<0xEA>` for a byte, `<0x0A>` for line feed."""
+    data = token_bytes(spelt)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         shown = "".join(f"<0x{byte:02X}>" for byte in data)
     else:
-        shown = "".join(_shown(character) for character in text)
-    return PREFIX + shown if continuing else shown
+        shown = "".join(_visible(character, text[index + 1 : index + 3]) for index, character in enumerate(text))
+    return CONTINUING + shown if spelt.startswith(CONTINUING) else shown
 
 
-def _shown(character: str) -> str:
+def _visible(character: str, following: str) -> str:
+    """A character, spelt out where it cannot be seen or could be taken for something else here."""
     if character == " ":
-        return SPACE_MARK
-    if character.isprintable() and not character.isspace():
-        return character
-    return "".join(f"<0x{byte:02X}>" for byte in character.encode("utf-8"))
+        return "▁"
+    hidden = not character.isprintable() or character.isspace() or unicodedata.category(character).startswith("M")
+    if hidden or character == "▁" or (character == "<" and following in {"0x", "U+"}):
+        code = ord(character)
+        return f"<0x{code:02X}>" if code < 0x80 else f"<U+{code:04X}>"
+    return character

@@ -68,7 +68,7 @@ class TextReader:
         self._head: str | None = None
 
     def head(self) -> str:
-        """The first `HEAD_CHARACTERS` characters or more; fewer only where the file has no more."""
+        """The first `HEAD_CHARACTERS` characters; fewer only where the file has no more."""
         if self._head is None:
             pieces, size = [], 0
             for chunk in self._chunks:
@@ -77,12 +77,12 @@ class TextReader:
                 if size >= HEAD_CHARACTERS:
                     break
             self._head = "".join(pieces)
-        return self._head
+        return self._head[:HEAD_CHARACTERS]
 
     def chunks(self) -> Iterator[str]:
         """The text in pieces of any length, none of them empty."""
-        head = self.head()
-        return chain([head] if head else [], self._chunks)
+        self.head()
+        return chain([self._head] if self._head else [], self._chunks)
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Number (from 1) and text of each line, without its line break.
@@ -152,14 +152,14 @@ class TextReader:
 
     def _decoded(self) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("strict" if self.errors == "strict" else "surrogateescape")
-        offset, held, final = 0, "", False
+        offset, held, begun, final = 0, "", False, False
         while not final:
             chunk = self._stream.read_chunk()
             final = not chunk
             self._on_chunk(len(chunk))
             text = self._decode(decoder, chunk, offset, final=final)
-            if not offset:
-                text = text.removeprefix("\ufeff")
+            if text and not begun:
+                text, begun = text.removeprefix("\ufeff"), True
             offset += len(chunk)
             text = held + text
             held = "\r" if text.endswith("\r") and not final else ""  # its \n may come with the next chunk

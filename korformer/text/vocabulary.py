@@ -1,245 +1,347 @@
-"""A vocabulary: text to token ids and back.
+"""A WordPiece vocabulary: text to token ids and back.
 
-Two schemes share the WordPiece model. `lossless` gives every text back as it was (in NFC) and knows no unknown token;
-`bert` is the seeds' and drops whitespace. On disk a vocabulary is a Hugging Face `tokenizer.json`, its
-`tokenizer_config.json`, and `vocab.txt` for people, one token a line in the order of ids.
+    vocabulary = Vocabulary.load(Path("checkpoints/vocab"))
+    ids = vocabulary.encode("바람이 분다.")
+    assert vocabulary.decode(ids) == "바람이 분다."
+
+A directory holds `tokenizer.json` (Hugging Face's format, from which everything is read), `tokenizer_config.json` (for
+`transformers.PreTrainedTokenizerFast`) and `vocab.txt` (a token a line, for people). A seeds-era directory that has only
+BERT's `vocab.txt` is read as scheme `bert`.
 """
 
 from __future__ import annotations
 
 import codecs
+import functools
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from types import ModuleType
+from typing import Any, Literal, cast, get_args
 
 from tokenizers import Tokenizer
 
-from korformer.errors import InputError, ModelDirectoryError, PathError
-from korformer.storage import parse_json, read_inside, write_text
+from korformer.errors import InputError, ModelDirectoryError
+from korformer.storage import parse_json, read_inside, write_bytes, write_json, write_text
 from korformer.text import bert, lossless
-from korformer.text.lossless import PREFIX, SPECIAL_TOKENS
+from korformer.text.special import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID
 
-PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = range(5)
+__all__ = [
+    "CLS_ID",
+    "LARGEST_SIZE",
+    "MASK_ID",
+    "PAD_ID",
+    "SEP_ID",
+    "SPECIAL_TOKENS",
+    "UNK_ID",
+    "DecodeStream",
+    "Scheme",
+    "Vocabulary",
+]
 
 Scheme = Literal["lossless", "bert"]
 
-TOKENIZER_NAME = "tokenizer.json"
-CONFIG_NAME = "tokenizer_config.json"
-LIST_NAME = "vocab.txt"
+LARGEST_SIZE = 1 << 18
+"""Tokens that a vocabulary may have."""
 
-_LIMIT_BYTES = 64 << 20
-_MOST_TOKENS = 1 << 20
+_TOKENIZER, _CONFIG, _LIST = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
+_LIMIT_BYTES = 32 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Vocabulary:
-    """Encodes and decodes.
+    """Turns text into token ids and back. Immutable; safe to use from several threads.
 
     Args:
-        scheme: how pieces spell text.
-        pieces: every token in the order of ids, special tokens first; for `lossless` in byte characters.
+        tokens: every token as `tokenizer.json` spells it, in the order of their ids; the first five are
+            `SPECIAL_TOKENS`.
+        scheme: `lossless` or `bert`, see `korformer.text.lossless` and `korformer.text.bert`.
+
+    Raises:
+        ModelDirectoryError: the tokens make no vocabulary of this scheme.
     """
 
-    def __init__(self, scheme: Scheme, pieces: Sequence[str]) -> None:
+    def __init__(self, tokens: Sequence[str], scheme: Scheme) -> None:
         self.scheme: Scheme = scheme
-        self.pieces = tuple(pieces)
-        self.size = len(self.pieces)
-        make = lossless.make_tokenizer if scheme == "lossless" else bert.make_tokenizer
-        self._written = make(list(self.pieces))
-        self._tokenizer = make(list(self.pieces))
+        self._rules = _rules(scheme)
+        self._tokens = tuple(tokens)
+        problem = _problem(self._tokens) or self._rules.problem(self._tokens)
+        if problem:
+            raise ModelDirectoryError(f"not a {scheme} vocabulary: {problem}")
+        self._json = _tokenizer_json(self._tokens, self._rules)
+        self._tokenizer = Tokenizer.from_str(self._json.decode("utf-8"))
         if scheme == "lossless":
-            # Texts are normalised here, by one version of Unicode: the tokenizers library may know another.
+            # NFC is Python's here: it is quick where the text is NFC already, and one Unicode version rules.
             self._tokenizer.normalizer = None
-            self._spelling = [self._bytes_of(piece) for piece in self.pieces]
-        digest = hashlib.sha256(f"korformer {scheme} 1\n".encode())
-        digest.update("\n".join(self.pieces).encode("utf-8"))
-        self.fingerprint = digest.hexdigest()
+            self._tokenizer.encode_special_tokens = True
+        self._pieces = [
+            b"" if token_id < len(SPECIAL_TOKENS) else self._rules.token_bytes(token)
+            for token_id, token in enumerate(self._tokens)
+        ]
+        between = b"" if scheme == "lossless" else b" "
+        self._pieces_and_names = [
+            *(between + name.encode("ascii") for name in SPECIAL_TOKENS),
+            *self._pieces[len(SPECIAL_TOKENS) :],
+        ]
 
-    def __len__(self) -> int:
-        return self.size
-
-    @staticmethod
-    def _bytes_of(piece: str) -> bytes:
-        if piece in SPECIAL_TOKENS:
-            return b""
-        return lossless.from_byte_characters(piece.removeprefix(PREFIX))
-
-    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Ids of a text; special-token strings inside it are ordinary text.
-
-        Args:
-            text: any text; it is taken in NFC.
-            add_special_tokens: put [CLS] before and [SEP] behind.
+    @classmethod
+    def load(cls, directory: Path) -> Vocabulary:
+        """Read the vocabulary of a directory: one that `korformer vocab` wrote, a model's, or BERT's `vocab.txt` alone.
 
         Raises:
-            InputError: the text holds a lone surrogate, which is no character.
+            PathError: the directory is missing or unreadable.
+            ModelDirectoryError: it has no vocabulary, or one that is malformed or of no scheme known here.
+        """
+        directory = Path(directory)
+        name = _TOKENIZER
+        if not (directory / _TOKENIZER).is_symlink() and not (directory / _TOKENIZER).exists():
+            name = _LIST if (directory / _LIST).exists() else _TOKENIZER
+        where = str(directory / name)
+        data = read_inside(directory, name, limit_bytes=_LIMIT_BYTES)
+        try:
+            if name == _LIST:
+                return cls(_read_list(data), "bert")
+            return cls(*_read_tokenizer(parse_json(data, where=where)))
+        except ModelDirectoryError as error:
+            if error.where is not None:
+                raise
+            raise ModelDirectoryError(error.what, where=where, hint=error.hint) from error
+
+    def save_files(self, directory: Path) -> None:
+        """Write `tokenizer.json`, `tokenizer_config.json` and `vocab.txt` into a directory that exists.
+
+        Raises:
+            PathError: they cannot be written. ResourceError: the disk is full.
+        """
+        directory = Path(directory)
+        write_bytes(directory / _TOKENIZER, self._json)
+        write_json(directory / _CONFIG, _tokenizer_config(self.scheme))
+        lines = [self.display(token_id) for token_id in range(self.size)]
+        write_text(directory / _LIST, "".join(f"{line}\n" for line in lines))
+
+    @property
+    def size(self) -> int:
+        """Number of tokens, the five special ones among them."""
+        return len(self._tokens)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of `tokenizer.json` as `save_files` writes it: the identity of what `encode` does."""
+        return hashlib.sha256(self._json).hexdigest()
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Token ids of `text`, which is normalised to NFC first.
+
+        In a `lossless` vocabulary names of special tokens in the text are ordinary text and `[UNK]` never comes; in a
+        `bert` vocabulary they are those tokens, as in BertWordPieceTokenizer.
+
+        Args:
+            text: anything.
+            add_special_tokens: put `[CLS]` before and `[SEP]` after it.
+
+        Raises:
+            InputError: the text has a lone surrogate; the message says where.
         """
         return self.encode_batch([text], add_special_tokens=add_special_tokens)[0]
 
     def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = False) -> list[list[int]]:
-        """Ids of each text, on all processors. Arguments and errors as for `encode`."""
-        normal = [_normalised(text) for text in texts]
+        """`encode` for many texts, on all cores."""
+        normal = [unicodedata.normalize("NFC", text) for text in texts]
         try:
-            encoded = self._tokenizer.encode_batch_fast(normal, add_special_tokens=add_special_tokens)
-        except TypeError:
-            raise _no_character(normal) from None
-        return [encoding.ids for encoding in encoded]
+            encodings = self._tokenizer.encode_batch_fast(normal, add_special_tokens=add_special_tokens)
+        except (TypeError, UnicodeEncodeError) as error:
+            _refuse_surrogates(texts, error)
+            raise
+        return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        """The text of some ids.
+        """The text of `ids`; bytes that are no valid UTF-8 become U+FFFD.
 
         Args:
-            ids: each below `size`.
-            skip_special_tokens: leave out [CLS] and the like instead of spelling them.
+            ids: each at least 0 and below `size`.
+            skip_special_tokens: leave special tokens out instead of writing their names.
+
+        Raises:
+            IndexError: there is no such token.
         """
-        if self.scheme == "bert":
-            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
-            return text
-        spelt = (
-            self.pieces[token].encode() if token < len(SPECIAL_TOKENS) and not skip_special_tokens else self._spelling[token]
-            for token in ids
-        )
-        return b"".join(spelt).decode("utf-8", errors="replace")
+        pieces = self._pieces if skip_special_tokens else self._pieces_and_names
+        if len(ids) and min(ids) < 0:
+            raise IndexError(f"no token has the id {min(ids)}")
+        text = b"".join([pieces[token_id] for token_id in ids]).decode("utf-8", errors="replace")
+        return text.removeprefix(" ") if self.scheme == "bert" else text
 
     def token_bytes(self, token_id: int) -> bytes:
-        """UTF-8 bytes that a token appends to a text: none for a special one; with its space in the bert scheme."""
-        if self.scheme == "lossless":
-            return self._spelling[token_id]
-        return b"" if token_id < len(SPECIAL_TOKENS) else self._appended(token_id).encode("utf-8")
+        """UTF-8 bytes that a token adds to the text, with the space before it; empty for special tokens.
 
-    def _appended(self, token_id: int) -> str:
-        """What a token of the bert scheme adds behind another one."""
-        return cast("str", self._tokenizer.decoder.decode(["x", self.pieces[token_id]]))[1:]
+        The text of tokens is these bytes joined; with a `bert` vocabulary the space at its very beginning goes.
+
+        Raises:
+            IndexError: there is no such token.
+        """
+        return self._pieces[self._checked(token_id)]
 
     def display(self, token_id: int) -> str:
-        """A token for people, as in vocab.txt."""
-        piece = self.pieces[token_id]
-        return lossless.display(piece) if self.scheme == "lossless" else piece
-
-    def decode_stream(self) -> DecodeStream:
-        """Decodes token by token without ever giving half a character."""
-        return DecodeStream(self)
-
-    @classmethod
-    def load(cls, directory: Path) -> Vocabulary:
-        """Read a vocabulary, or a `vocab.txt` alone as one of the bert scheme.
+        """A token for human eyes, as its line in `vocab.txt`; no two tokens look the same.
 
         Raises:
-            PathError: the directory is missing or may not be read.
-            ModelDirectoryError: what is there is not a vocabulary of korformer.
+            IndexError: there is no such token.
         """
-        if not directory.is_dir():
-            raise PathError("no such directory", where=str(directory), hint="`korformer vocab` makes one.")
-        if not (directory / TOKENIZER_NAME).exists() and (directory / LIST_NAME).exists():
-            return cls("bert", _checked("bert", _read_list(directory), str(directory / LIST_NAME)))
-        where = str(directory / TOKENIZER_NAME)
-        content = parse_json(read_inside(directory, TOKENIZER_NAME, limit_bytes=_LIMIT_BYTES), where=where)
-        settings = parse_json(read_inside(directory, CONFIG_NAME), where=str(directory / CONFIG_NAME))
-        scheme = settings.get("korformer_scheme")
-        if scheme not in ("lossless", "bert"):
-            raise ModelDirectoryError(
-                "does not name a scheme of korformer",
-                where=str(directory / CONFIG_NAME),
-                hint="Make a vocabulary with `korformer vocab`.",
-            )
-        return cls(scheme, _checked(scheme, _pieces_of(content, where), where))
+        token = self._tokens[self._checked(token_id)]
+        return token if token_id < len(SPECIAL_TOKENS) else cast("str", self._rules.display(token))
 
-    def save_files(self, directory: Path) -> None:
-        """Write tokenizer.json, tokenizer_config.json and vocab.txt into an existing folder.
+    def decode_stream(self, *, skip_special_tokens: bool = False) -> DecodeStream:
+        """A decoder for tokens that come one by one; see `DecodeStream`."""
+        pieces = self._pieces if skip_special_tokens else self._pieces_and_names
+        return DecodeStream(pieces, drop_first_space=self.scheme == "bert")
 
-        Raises:
-            PathError, ResourceError: they cannot be written.
-        """
-        write_text(directory / TOKENIZER_NAME, self._written.to_str(pretty=True) + "\n")
-        settings: dict[str, Any] = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "korformer_scheme": self.scheme,
-            "split_special_tokens": True,
-            "clean_up_tokenization_spaces": False,
-            **{f"{name[1:-1].lower()}_token": name for name in SPECIAL_TOKENS},
-        }
-        write_text(directory / CONFIG_NAME, json.dumps(settings, indent=2) + "\n")
-        write_text(directory / LIST_NAME, "".join(f"{self.display(token)}\n" for token in range(self.size)))
+    def _checked(self, token_id: int) -> int:
+        if token_id < 0:
+            raise IndexError(f"no token has the id {token_id}")
+        return token_id
 
 
 class DecodeStream:
-    """Turns ids into text one by one; the parts together are `Vocabulary.decode(ids)` without special tokens.
+    """Text as its tokens come: no character is handed out before its last byte is there.
+
+    All that `step` and at the end `flush` return is, joined, what `Vocabulary.decode` makes of the same ids.
 
     Args:
-        vocabulary: of the ids.
+        pieces: the bytes that each token adds to the text.
+        drop_first_space: leave out the space that the first token may bring.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
+    def __init__(self, pieces: Sequence[bytes], *, drop_first_space: bool) -> None:
+        self._pieces = pieces
+        self._drop_space = drop_first_space
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._started = False
 
     def step(self, token_id: int) -> str:
-        """The characters that this token completes, possibly none."""
-        data = self._vocabulary.token_bytes(token_id)
-        if self._vocabulary.scheme == "bert" and data and not self._started:
-            self._started = True
-            return self._vocabulary.decode([token_id])
-        return self._decoder.decode(data)
+        """The characters that this token completes, possibly none.
+
+        Raises:
+            IndexError: there is no such token.
+        """
+        if token_id < 0:
+            raise IndexError(f"no token has the id {token_id}")
+        text = self._decoder.decode(self._pieces[token_id])
+        if text and self._drop_space:
+            self._drop_space = False
+            return text.removeprefix(" ")
+        return text
 
     def flush(self) -> str:
-        """What is left at the end: U+FFFD for a character that was never completed."""
+        """U+FFFD if the text ends inside a character, else nothing."""
         return self._decoder.decode(b"", final=True)
 
 
-def _normalised(text: str) -> str:
-    return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+def _rules(scheme: Scheme) -> ModuleType:
+    return {"lossless": lossless, "bert": bert}[scheme]
 
 
-def _no_character(texts: Sequence[str]) -> InputError:
-    for text in texts:
-        for index, character in enumerate(text):
-            if "\ud800" <= character <= "\udfff":
-                return InputError(
-                    f"a lone surrogate U+{ord(character):04X} at character {index} is not text",
-                    hint="Remove it, or read the file with --errors replace.",
-                )
-    raise TypeError("encode needs strings")
+def _problem(tokens: Sequence[str]) -> str | None:
+    """What is wrong with `tokens` whatever the scheme."""
+    if tuple(tokens[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
+        names = ", ".join(f"{name}={token_id}" for token_id, name in enumerate(SPECIAL_TOKENS))
+        return f"the special tokens are not {names}"
+    if len(tokens) > LARGEST_SIZE:
+        return f"{len(tokens):,} tokens are more than {LARGEST_SIZE:,}"
+    if len(set(tokens)) != len(tokens):
+        first_seen: dict[str, int] = {}
+        for token_id, token in enumerate(tokens):
+            if first_seen.setdefault(token, token_id) != token_id:
+                return f"tokens {first_seen[token]} and {token_id} are the same"
+    return None
 
 
-def _read_list(directory: Path) -> list[str]:
-    where = str(directory / LIST_NAME)
+def _tokenizer_json(tokens: Sequence[str], rules: ModuleType) -> bytes:
+    """`tokenizer.json`: written here and not by the library, so that its bytes are the same with every version of it."""
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    components = rules.components()
+    value = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": token_id, "content": name, **plain} for token_id, name in enumerate(SPECIAL_TOKENS)],
+        **components,
+        "model": {**components["model"], "vocab": {token: token_id for token_id, token in enumerate(tokens)}},
+    }
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
+
+
+def _tokenizer_config(scheme: Scheme) -> dict[str, Any]:
+    """What `transformers` needs to know besides."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": SPECIAL_TOKENS[PAD_ID],
+        "unk_token": SPECIAL_TOKENS[UNK_ID],
+        "cls_token": SPECIAL_TOKENS[CLS_ID],
+        "sep_token": SPECIAL_TOKENS[SEP_ID],
+        "mask_token": SPECIAL_TOKENS[MASK_ID],
+        "clean_up_tokenization_spaces": False,
+        "split_special_tokens": scheme == "lossless",
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
+
+
+def _read_tokenizer(value: dict[str, Any]) -> tuple[list[str], Scheme]:
+    """Tokens and scheme out of a `tokenizer.json`; everything else in it must be as a scheme has it, and is not used."""
+    for scheme in get_args(Scheme):
+        components = _rules(scheme).components()
+        if _agrees(value.get("pre_tokenizer"), components["pre_tokenizer"]):
+            for name, expected in components.items():
+                if not _agrees(value.get(name), expected):
+                    raise ModelDirectoryError(f"not a {scheme} vocabulary of this program: another {name}")
+            return _tokens_in_order(value["model"].get("vocab")), cast("Scheme", scheme)
+    raise ModelDirectoryError(
+        "not a vocabulary of this program: another pre_tokenizer",
+        hint=f"Make one with korformer vocab; its schemes are {' and '.join(get_args(Scheme))}.",
+    )
+
+
+def _agrees(value: object, expected: object) -> bool:
+    """Whether `value` says all that `expected` says; keys that only it has do not count."""
+    if isinstance(expected, dict):
+        return isinstance(value, dict) and all(
+            key in value and _agrees(value[key], inner) for key, inner in expected.items()
+        )
+    if isinstance(expected, list):
+        return isinstance(value, list) and len(value) == len(expected) and all(map(_agrees, value, expected))
+    return type(value) is type(expected) and value == expected
+
+
+def _tokens_in_order(vocabulary: object) -> list[str]:
+    if not isinstance(vocabulary, dict):
+        raise ModelDirectoryError("its model has no vocab")
+    tokens: list[str | None] = [None] * len(vocabulary)
+    for token, token_id in vocabulary.items():
+        if type(token_id) is not int or not 0 <= token_id < len(tokens) or tokens[token_id] is not None:
+            raise ModelDirectoryError(f"its {len(tokens):,} tokens do not have the ids 0 to {len(tokens) - 1:,}")
+        tokens[token_id] = token
+    return cast("list[str]", tokens)
+
+
+def _read_list(data: bytes) -> list[str]:
+    """The tokens of BERT's `vocab.txt`: a line each, white space at its end apart."""
     try:
-        text = read_inside(directory, LIST_NAME, limit_bytes=_LIMIT_BYTES).decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ModelDirectoryError(f"is not UTF-8 at byte {error.start}", where=where) from error
-    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+        raise ModelDirectoryError(f"is not UTF-8 (byte {error.start})") from error
+    return [line.rstrip() for line in text.removesuffix("\n").split("\n")]
 
 
-def _pieces_of(content: dict[str, Any], where: str) -> list[str]:
-    model = content.get("model")
-    if not isinstance(model, dict) or model.get("type") != "WordPiece":
-        raise ModelDirectoryError("is not a WordPiece tokenizer", where=where)
-    vocabulary = model.get("vocab")
-    if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
-        raise ModelDirectoryError("has no vocabulary", where=where)
-    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
-    if [vocabulary[piece] for piece in pieces] != list(range(len(pieces))):
-        raise ModelDirectoryError("has ids with gaps or repetitions", where=where)
-    return pieces
-
-
-def _checked(scheme: Scheme, pieces: list[str], where: str) -> list[str]:
-    """The pieces, if a vocabulary can be made of them."""
-    if tuple(pieces[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
-        raise ModelDirectoryError(f"does not begin with {' '.join(SPECIAL_TOKENS)}", where=where)
-    if not len(SPECIAL_TOKENS) < len(pieces) <= _MOST_TOKENS or len(set(pieces)) != len(pieces):
-        raise ModelDirectoryError("has no tokens, too many, or one twice", where=where)
-    if any("\ud800" <= character <= "\udfff" for piece in pieces for character in piece):
-        raise ModelDirectoryError("has a token that is not text", where=where)
-    if scheme == "lossless":
-        try:
-            for piece in pieces[len(SPECIAL_TOKENS) :]:
-                lossless.from_byte_characters(piece.removeprefix(PREFIX))
-        except KeyError:
-            raise ModelDirectoryError(f"has a token that is not made of bytes: {piece!r}", where=where) from None
-        if missing := set(lossless.byte_pieces()) - set(pieces):
-            raise ModelDirectoryError(f"lacks {len(missing)} of the byte tokens", where=where)
-    return pieces
+def _refuse_surrogates(texts: Sequence[str], error: Exception) -> None:
+    """Tell where the first lone surrogate is, if there is one."""
+    for index, text in enumerate(texts):
+        found = _SURROGATE.search(text)
+        if found:
+            raise InputError(
+                f"half of a surrogate pair (U+{ord(found[0]):04X}) at character {found.start():,}",
+                where=f"text {index + 1:,}" if len(texts) > 1 else None,
+                hint="It stands for no character; take it out.",
+            ) from error

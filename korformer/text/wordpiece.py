@@ -1,198 +1,222 @@
-"""Learning a WordPiece vocabulary: the same corpus and options give the same bytes.
+"""Learning a vocabulary from documents: count words, then join frequent neighbours until it is full.
 
-The pieces are learnt by the tokenizers library from characters. Its own result differs from run to run, because ids of
-continuing characters, which break ties between equally frequent pairs, follow the order of a hash table
-(huggingface/tokenizers #1794). Here both forms of every character of the alphabet have their ids before learning begins.
+Both schemes learn on whole characters, so no token holds a part of a syllable; `lossless` spells what it learnt in bytes
+afterwards. The same documents and settings give the same vocabulary, bit for bit.
 """
 
 from __future__ import annotations
 
-import unicodedata
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
 
-from pydantic import Field
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from pydantic import model_validator
 
 from korformer.config import Settings
 from korformer.errors import InputError, UsageError
 from korformer.events import Listener, Notice, Progress, ignore
 from korformer.text import bert, lossless
-from korformer.text.lossless import PREFIX, SPACE_MARK, SPECIAL_TOKENS
-from korformer.text.vocabulary import Vocabulary
+from korformer.text.special import SPECIAL_TOKENS
+from korformer.text.vocabulary import LARGEST_SIZE, Scheme, Vocabulary
+from korformer.text.wordpiece_counts import EvenSample, WordCounts
+from korformer.text.wordpiece_merges import Merge, Merger, Symbol
 
-LOSSLESS_COVERAGE = 0.9995
-"""Share of a corpus' characters that the alphabet of the lossless scheme covers; the others are spelt in bytes."""
-
-CHARACTER_BYTES = 3
-"""A Hangul syllable in UTF-8."""
+_PROGRESS_SECONDS = 0.1
+_SHOWN_AT_MOST = 20
 
 
 class VocabularySettings(Settings):
     """How a vocabulary is learnt."""
 
-    size: Annotated[int, Field(ge=1, le=2**20)] = 22000
-    """Tokens in all, special ones and bytes included."""
-    scheme: Literal["lossless", "bert"] = "lossless"
-    """lossless gives every text back; bert is BertWordPieceTokenizer."""
-    limit_alphabet: Annotated[int, Field(ge=1)] = 6000
-    """bert: most characters that are known one by one; text with others becomes [UNK]."""
-    min_frequency: Annotated[int, Field(ge=1)] = 2
-    """How often a piece must occur to be learnt."""
-    sample_bytes: Annotated[int, Field(ge=1 << 16)] = 400 << 20
-    """Most text to learn from, which bounds memory; of a larger corpus documents are taken evenly."""
+    size: int = 22_000
+    """Tokens in all, the special ones among them; fewer only where the corpus is too small for so many."""
+    scheme: Scheme = "lossless"
+    """`lossless` spells any text exactly; `bert` is the classic: `[UNK]` for unknown characters, white space lost."""
+    limit_alphabet: int = 6_000
+    """Different characters that a `bert` vocabulary knows, the most frequent ones. `lossless` knows them all."""
+    min_count: int = 2
+    """A token is learnt only if its two halves meet so often."""
+    max_words: int = 4_000_000
+    """Different words to count at a time; above it the rarest are forgotten. Memory is about 250 bytes for each."""
+    sample_bytes: int | None = None
+    """Learn from at most so many bytes of text, documents drawn evenly from the whole corpus and held in memory; None
+    to learn from everything, read as a stream."""
+
+    @model_validator(mode="after")
+    def _check(self) -> VocabularySettings:
+        if self.scheme == "lossless" and "limit_alphabet" in self.model_fields_set:
+            raise ValueError("limit_alphabet is for the scheme bert only: lossless knows every character")
+        for name, smallest in (("limit_alphabet", 1), ("min_count", 1), ("max_words", 1000), ("sample_bytes", 1)):
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise ValueError(f"{name} is {value:,}, the smallest possible is {smallest:,}")
+        return self
+
+
+def check_size(settings: VocabularySettings) -> None:
+    """Refuse a size that is impossible whatever the corpus.
+
+    Raises:
+        UsageError: it names the nearest possible size.
+    """
+    smallest = lossless.SMALLEST_SIZE if settings.scheme == "lossless" else len(SPECIAL_TOKENS) + 1
+    if not smallest <= settings.size <= LARGEST_SIZE:
+        extreme = f"smallest possible size of a {settings.scheme} vocabulary is {smallest:,}"
+        if settings.size > LARGEST_SIZE:
+            extreme = f"largest possible size is {LARGEST_SIZE:,}"
+        raise UsageError(f"{settings.size:,} tokens: the {extreme}", where="size")
 
 
 def train_vocabulary(
-    documents: Iterable[str], settings: VocabularySettings, *, listen: Listener = ignore
+    documents: Iterable[str], settings: VocabularySettings | None = None, *, listen: Listener = ignore
 ) -> Vocabulary:
-    """Learn a vocabulary from documents, which are read once.
+    """Learn a vocabulary.
 
     Args:
-        documents: their texts.
-        settings: how.
-        listen: hears Progress (stage "learning") and Notices about sampling and size.
+        documents: NFC texts; read once.
+        settings: by default as `VocabularySettings()`.
+        listen: gets Progress, and a Notice when documents were sampled, rare words forgotten, or the vocabulary became
+            smaller than asked for.
 
     Raises:
-        InputError: there is no text.
-        UsageError: the size has no room for special tokens and characters.
+        UsageError: the size is impossible; the message names the nearest that is possible.
+        InputError: there is no word in the documents.
     """
-    smallest = len(SPECIAL_TOKENS) + (len(lossless.byte_pieces()) if settings.scheme == "lossless" else 1)
-    if settings.size < smallest:
+    settings = settings or VocabularySettings()
+    check_size(settings)
+    words = _count_words(documents, settings, listen)
+    if not words:
+        raise InputError("no words in it", where="corpus", hint="A vocabulary needs text to learn from.")
+    learn = _learn_lossless if settings.scheme == "lossless" else _learn_bert
+    tokens = learn(words, settings, listen)
+    if len(tokens) < settings.size:
+        text = f"the vocabulary has {len(tokens):,} tokens: the corpus is too small for {settings.size:,}"
+        listen(Notice(text=text, level="warning"))
+    return Vocabulary(tokens, settings.scheme)
+
+
+def _count_words(documents: Iterable[str], settings: VocabularySettings, listen: Listener) -> Mapping[str, int]:
+    words = WordCounts(lossless.pieces if settings.scheme == "lossless" else bert.words, limit=settings.max_words)
+    if settings.sample_bytes is None:
+        for document in documents:
+            words.add(document)
+    else:
+        sample = EvenSample(settings.sample_bytes)
+        for document in documents:
+            sample.add(document)
+        if sample.one_in > 1:
+            text = (
+                f"learning from a sample: {len(sample):,} of {sample.offered:,} documents, "
+                f"{sample.bytes:,} of {sample.offered_bytes:,} bytes, drawn evenly from the whole corpus"
+            )
+            listen(Notice(text=text))
+        progress = _Progress("counting words", len(sample), "documents", listen)
+        for index, document in enumerate(sample):
+            words.add(document)
+            progress.reach(index + 1)
+    if words.most_missed:
+        text = (
+            f"more than {settings.max_words:,} different words: those seen {words.most_missed:,} times or less "
+            "may not count, so that memory stays bounded"
+        )
+        listen(Notice(text=text))
+    return words.counts
+
+
+def _learn_lossless(words: Mapping[str, int], settings: VocabularySettings, listen: Listener) -> list[str]:
+    """Tokens for bytes, for characters and for merges, in this order.
+
+    Characters and merges share the room by what they save: a merge saves a token wherever its pair meets, a character
+    of n bytes saves n - 1. No merge is learnt with a character that is not, because it cannot save more.
+    """
+    counts = _count_symbols(words)
+    symbols = sorted(counts, key=_by_form)
+    savings = {symbol: (len(symbol.text.encode("utf-8", "surrogatepass")) - 1) * counts[symbol] for symbol in symbols}
+    candidates = [symbol for symbol in symbols if savings[symbol] >= settings.min_count and not _is_surrogate(symbol)]
+    candidates.sort(key=lambda symbol: -savings[symbol])
+    room = settings.size - lossless.SMALLEST_SIZE
+    merges: list[Symbol] = []
+    characters = 0
+    progress = _Progress("learning tokens", room, "tokens", listen)
+    for merge in Merger(words, [symbol for symbol in symbols if not _is_surrogate(symbol)], min_count=settings.min_count):
+        while characters < len(candidates) and savings[candidates[characters]] >= merge.count:
+            characters += 1
+        if len(merges) + characters + merge.is_new > room:
+            break
+        if merge.is_new:
+            merges.append(merge.symbol)
+        progress.reach(len(merges) + characters)
+    kept = sorted(candidates[: room - len(merges)], key=_by_form)
+    progress.reach(room)
+    learnt = [lossless.token(symbol.text, continuing=symbol.continuing) for symbol in [*kept, *merges]]
+    return [*SPECIAL_TOKENS, *lossless.BYTE_TOKENS, *learnt]
+
+
+def _learn_bert(words: Mapping[str, int], settings: VocabularySettings, listen: Listener) -> list[str]:
+    """Characters in both forms, then merges, as the library's trainer has them.
+
+    Raises:
+        UsageError: the characters alone are more than the size.
+    """
+    counts = _count_symbols(words)
+    characters: Counter[str] = Counter()
+    for symbol, count in counts.items():
+        characters[symbol.text] += count
+    by_frequency = sorted(characters, key=lambda character: (-characters[character], character))
+    alphabet = {character for character in by_frequency[: settings.limit_alphabet] if not "\ud800" <= character <= "\udfff"}
+    symbols = [Symbol(character, continuing=False) for character in sorted(alphabet)]
+    symbols += sorted(symbol for symbol in counts if symbol.continuing and symbol.text in alphabet)
+    tokens = [*SPECIAL_TOKENS, *map(_bert_token, symbols)]
+    if len(tokens) > settings.size:
         raise UsageError(
-            f"{settings.size:,} tokens have no room for the special tokens"
-            + (" and the bytes" if settings.scheme == "lossless" else ""),
-            where="--size",
-            hint=f"Give {smallest:,} or more; 8,000 to 32,000 is usual.",
+            f"{settings.size:,} tokens: the {len(alphabet):,} characters alone, at the beginning of words and inside, "
+            f"need {len(tokens):,}",
+            where="size",
+            hint="Choose a larger size, or a smaller limit_alphabet.",
         )
-    sample = EvenSample(settings.sample_bytes // CHARACTER_BYTES)
-    for text in documents:
-        sample.add(text)
-    if not any(text.strip() for text in sample.texts):
-        raise InputError("there is no text to learn from", hint="Give a corpus with text.")
-    if sample.stride > 1:
-        listen(
-            Notice(
-                text=f"the corpus is larger than {settings.sample_bytes / 2**20:,.0f} MB: learning from one document "
-                f"in {sample.stride} ({len(sample.texts):,} of {sample.seen:,})"
-            )
-        )
-    pieces = _learn_lossless(sample.texts, settings, listen) if settings.scheme == "lossless" else _learn_bert(
-        sample.texts, settings, listen
-    )
-    if len(pieces) < settings.size:
-        listen(
-            Notice(
-                text=f"the corpus gives {len(pieces):,} tokens, not {settings.size:,}: it holds no more pieces that "
-                f"occur {settings.min_frequency} times",
-                level="warning",
-            )
-        )
-    return Vocabulary(settings.scheme, pieces)
+    progress = _Progress("learning tokens", settings.size, "tokens", listen)
+    if len(tokens) < settings.size:
+        for merge in Merger(words, symbols, min_count=settings.min_count):
+            if merge.is_new:
+                tokens.append(_bert_token(merge.symbol))
+                progress.reach(len(tokens))
+            if len(tokens) == settings.size:
+                break
+    progress.reach(settings.size)
+    return tokens
 
 
-class EvenSample:
-    """Documents taken evenly from a stream of unknown length: every one, or every second, fourth, … where they are many.
-
-    Args:
-        most_characters: what the sample may hold.
-    """
-
-    def __init__(self, most_characters: int) -> None:
-        self._most = most_characters
-        self.texts: list[str] = []
-        self.stride = 1
-        self.seen = 0
-        self._characters = 0
-
-    def add(self, text: str) -> None:
-        """Offer the next document."""
-        if self.seen % self.stride == 0:
-            self.texts.append(text)
-            self._characters += len(text)
-        self.seen += 1
-        while self._characters > self._most and len(self.texts) > 1:
-            self.texts = self.texts[::2]
-            self.stride *= 2
-            self._characters = sum(map(len, self.texts))
+def _count_symbols(words: Mapping[str, int]) -> Counter[Symbol]:
+    """How often each character begins a word, and how often it goes on in one."""
+    counts: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    for word, count in words.items():
+        counts[0][word[0]] += count
+        for character in word[1:]:
+            counts[1][character] += count
+    return Counter({Symbol(text, bool(form)): count for form in (0, 1) for text, count in counts[form].items()})
 
 
-def _alphabet(texts: Iterable[str], *, most: int, coverage: float = 1.0) -> list[str]:
-    """The most frequent characters, equally frequent ones by code point, in the order of code points."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
-    total, covered, kept = sum(counts.values()), 0, []
-    for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        if len(kept) == most or covered >= coverage * total:
-            break
-        kept.append(character)
-        covered += count
-    return sorted(kept)
+def _by_form(symbol: Symbol) -> tuple[bool, str]:
+    return symbol.continuing, symbol.text
 
 
-def _learn(
-    texts: list[str],
-    splitter: pre_tokenizers.PreTokenizer,
-    alphabet: list[str],
-    size: int,
-    min_frequency: int,
-    listen: Listener,
-) -> list[str]:
-    """Pieces in the order in which they were learnt, the alphabet's two forms first."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = splitter
-    fixed = [*alphabet, *(PREFIX + character for character in alphabet)]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        min_frequency=min_frequency,
-        show_progress=False,
-        special_tokens=[*SPECIAL_TOKENS, *fixed],
-        limit_alphabet=len(alphabet),
-        initial_alphabet=alphabet,
-        continuing_subword_prefix=PREFIX,
-    )
-    tokenizer.train_from_iterator(_told(texts, listen), trainer)
-    ids = tokenizer.get_vocab(with_added_tokens=False)
-    return sorted((piece for piece in ids if piece not in SPECIAL_TOKENS), key=ids.__getitem__)
+def _is_surrogate(symbol: Symbol) -> bool:
+    return "\ud800" <= symbol.text <= "\udfff"
 
 
-def _told(texts: list[str], listen: Listener) -> Iterator[str]:
-    step = max(1, len(texts) // 100)
-    for done, text in enumerate(texts, start=1):
-        yield text
-        if done % step == 0 or done == len(texts):
-            listen(Progress(stage="learning", done=done, total=len(texts), unit="documents"))
+def _bert_token(symbol: Symbol) -> str:
+    return bert.CONTINUING + symbol.text if symbol.continuing else symbol.text
 
 
-def _learn_lossless(texts: list[str], settings: VocabularySettings, listen: Listener) -> list[str]:
-    texts = [text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text) for text in texts]
-    byte_pieces = lossless.byte_pieces()
-    room = settings.size - len(SPECIAL_TOKENS) - len(byte_pieces)
-    alphabet = _alphabet(texts, most=room // 4, coverage=LOSSLESS_COVERAGE)
-    alphabet = [character for character in alphabet if character != SPACE_MARK]
-    # Some learnt pieces are bytes already (ASCII), so a few more are asked for than there is room.
-    learnt = _learn(
-        texts, lossless.word_splitter(), alphabet, settings.size, settings.min_frequency, listen
-    )
-    taken = dict.fromkeys([*SPECIAL_TOKENS, *byte_pieces])
-    for piece in learnt:
-        if len(taken) == settings.size:
-            break
-        continuing = piece.startswith(PREFIX)
-        mapped = lossless.to_byte_characters(piece.removeprefix(PREFIX) if continuing else piece)
-        taken.setdefault(PREFIX + mapped if continuing else mapped)
-    return list(taken)
+class _Progress:
+    """Tells how far a stage is, ten times a second at most and at its end."""
 
+    def __init__(self, stage: str, total: int, unit: str, listen: Listener) -> None:
+        self._stage, self._total, self._unit, self._listen = stage, total, unit, listen
+        self._due = 0.0
 
-def _learn_bert(texts: list[str], settings: VocabularySettings, listen: Listener) -> list[str]:
-    normalizer = bert.normalizer()
-    texts = [normalizer.normalize_str(text) for text in texts]
-    room = settings.size - len(SPECIAL_TOKENS)
-    alphabet = _alphabet(texts, most=min(settings.limit_alphabet, max(1, room // 2)))
-    alphabet = [character for character in alphabet if not character.isspace()]
-    learnt = _learn(
-        texts, pre_tokenizers.BertPreTokenizer(), alphabet, settings.size, settings.min_frequency, listen
-    )
-    return [*SPECIAL_TOKENS, *learnt][: settings.size]
+    def reach(self, done: int) -> None:
+        now = time.monotonic()
+        if now >= self._due or done == self._total:
+            self._due = now + _PROGRESS_SECONDS
+            self._listen(Progress(stage=self._stage, done=done, total=self._total, unit=self._unit))

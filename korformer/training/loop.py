@@ -121,6 +121,7 @@ class Trainer:
             if not resume:
                 raise UsageError("holds a run already", where=str(self.path), hint="Choose another -o, or resume it.")
             self.run_directory.check_settings(self.settings)
+        self.data.store.require_vocabulary(self.data.vocabulary.fingerprint)
         self.objective = objective_named(self.settings.objective)
         self.model = ReformerModel(self.settings.model, self.data.vocabulary.size)
         self.model.initialise(seed_of("weights", training.seed))

@@ -125,9 +125,17 @@ class RunDirectory:
             save_tensors(folder / "model.safetensors", model, {"format": "pt"})
             save_tensors(folder / "optimizer.safetensors", optimizer)
             write_json(folder / "loop.json", asdict(loop))
-        for old in self._saved()[keep:]:
-            remove_directory(old)
+        self._let_go(keep)
         return target
+
+    def _let_go(self, keep: int) -> None:
+        """Remove steps behind the newest `keep` whole ones; damaged ones count for nothing."""
+        whole = 0
+        for folder in self._saved():
+            if whole == keep:
+                remove_directory(folder)
+            elif _is_whole(folder):
+                whole += 1
 
     def newest(self) -> SavedStep | None:
         """The newest step that is whole, or None where there is none. Damaged ones are passed over."""
@@ -152,6 +160,14 @@ class RunDirectory:
         if not self._steps.is_dir():
             return []
         return sorted((folder for folder in self._steps.iterdir() if folder.name.isdigit()), reverse=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify_manifest(folder, required=STEP_FILES)
+    except KorformerError:
+        return False
+    return True
 
 
 def read_saved_step(path: Path) -> SavedStep:

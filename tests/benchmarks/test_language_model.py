@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from korformer.data.store import cached_store
-from korformer.evaluation import evaluate_lm
+from korformer.evaluation.language_model import evaluate_lm
 from korformer.model.directory import load_model
 from korformer.text.documents import ReadSettings
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
@@ -24,7 +24,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TEXTS = [
     f"{number}번째 이야기\n고양이가 담장 위를 걷는다. " + "밤이 깊고 달이 밝다. " * (number % 7) for number in range(40)
 ]
-HELD_OUT = ["고양이가 달을 본다.", "밤이 깊다. 담장 위가 밝다."]
+HELD_OUT = ["13번째 밤\n고양이가 걷는다. 밤이 깊고 달이 밝다. 끝.", "7번째 밤\n고양이가 걷는다. 끝."]
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,18 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 
 from korformer.commands import checkpoint
 from korformer.commands.app import main
-from korformer.evaluation import evaluate_lm
+from korformer.evaluation.language_model import evaluate_lm
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
 from korformer.model.directory import load_model, parameters_to_save, publish, write_description
+from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 
 DOCUMENTS = [
     "등대지기의 하루\n아침이면 그는 유리를 닦고, 저녁이면 불을 켰다.\n바람이 센 날에는 종을 울렸다.",
-    "시장 골목\n생선 장수는 새벽마다 얼음을 깨고, 떡집에서는 김이 올랐다. "
-    + "사람들은 천천히 걸었다. " * 40,
+    "시장 골목\n생선 장수는 새벽마다 얼음을 깨고, 떡집에서는 김이 올랐다. " + "사람들은 천천히 걸었다. " * 40,
     "🙂 짧은 글",
 ]
 

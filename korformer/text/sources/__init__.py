@@ -11,7 +11,7 @@ import importlib
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -107,7 +107,8 @@ def _foreign(head: str) -> str | None:
     return None
 
 
-def leading_members(head: str) -> dict[str, object]:
+@functools.lru_cache(maxsize=1)  # several kinds look at the same head
+def leading_members(head: str) -> Mapping[str, object]:
     """The first members of the JSON object that `head` begins with, as many as are complete in it."""
     decoder = json.JSONDecoder()
     members: dict[str, object] = {}

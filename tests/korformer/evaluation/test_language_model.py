@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from korformer.errors import DivergedError, InputError, UsageError
-from korformer.evaluation import LmSettings, evaluate_lm, validate
 from korformer.evaluation.context import BLOCK_TOKENS, context_lengths
-from korformer.evaluation.language_model import token_characters
+from korformer.evaluation.language_model import LmSettings, evaluate_lm, token_characters, validate
 from korformer.events import Event, Progress
 
 TEXTS = [

@@ -93,7 +93,7 @@ def test_top_p_is_not_a_tenth_of_the_mass() -> None:
 
 
 def test_top_p_finds_a_nucleus_larger_than_its_first_guess() -> None:
-    size = 40 * filters.FIRST_CANDIDATES
+    size = 6 * filters.FIRST_CANDIDATES
     flat = torch.zeros(size)
     assert kept(filters.top_p(flat, 0.5)) == set(range(size // 2))
     steep = torch.linspace(0, 1, size)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -160,3 +162,31 @@ def test_alternatives_change_nothing_and_are_off_by_default(sampler: Sampler, vo
         told = sampler.draw(scores, [2], OPEN, seed=seed, alternatives=5)
         assert (plain.alternatives, plain.entropy) == ((), None)
         assert (plain.token_id, plain.logprob) == (told.token_id, told.logprob)
+
+
+def test_a_draw_wakes_no_thread_pool() -> None:
+    """Waiting for other threads takes many times as long as the work itself where the machine is busy."""
+    script = """
+import psutil, torch
+from korformer.generation.sampler import Sampler
+from korformer.generation.settings import SamplingSettings
+
+class Large:
+    scheme, size = "lossless", 22000
+    def encode(self, text, *, add_special_tokens=False): return []
+    def token_bytes(self, token): return b"" if token < 5 else chr(0xAC00 + token % 11172).encode()
+
+sampler = Sampler(Large())
+scores = torch.linspace(0, 3, 22000)
+before = psutil.Process().num_threads()
+for settings in (
+    SamplingSettings(),
+    SamplingSettings(temperature=0),
+    SamplingSettings(typical_p=0.9, top_k=15000, min_p=0.01, xtc_probability=1, xtc_threshold=0),
+    SamplingSettings(repetition_penalty=1.2, dry_multiplier=1, logit_bias={9: 1}, banned_tokens=(8,)),
+):
+    sampler.draw(scores, [2, *range(10, 5000)], settings, seed=1, alternatives=10)
+print(psutil.Process().num_threads() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "0", done.stderr

@@ -85,3 +85,23 @@ def test_progress_ends_at_the_whole() -> None:
     model.new_state().append(list(range(5, 35)), progress=lambda done, total: heard.append((done, total)))
     assert heard[-1] == (30, 30)
     assert [done for done, _ in heard] == sorted(done for done, _ in heard)
+
+
+@pytest.mark.parametrize("parts", [[30], [3, 5]])
+def test_a_reading_that_was_stopped_leaves_nothing_behind(tokens: torch.Tensor, parts: list[int]) -> None:
+    model = make("mixed heads, axial")
+    ids, heard = tokens[0].tolist(), 0
+
+    def stop_at_the_second(done: int, total: int) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 2:
+            raise KeyboardInterrupt
+
+    state, begin = model.new_state(), 0
+    with pytest.raises(KeyboardInterrupt):
+        for part in parts:
+            state.append(ids[begin : begin + part], progress=stop_at_the_second)
+            begin += part
+    length = state.length
+    assert torch.allclose(state.append(ids[length : length + 9]), model.new_state().append(ids[: length + 9]), atol=1e-5)

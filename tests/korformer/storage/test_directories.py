@@ -259,6 +259,9 @@ class TestChecks:
         with pytest.raises(PathError, match="is a file"):
             check_writable(tmp_path / "a" / "b")
 
+    def test_a_filesystem_that_does_not_tell_its_size_is_tried(self) -> None:
+        require_free(Path("/proc/self"), 10**15)
+
     def test_room(self, tmp_path: Path) -> None:
         require_free(tmp_path / "not yet", 1)
         with pytest.raises(ResourceError, match=r"needs 1000\.0 TB on disk, .* free"):

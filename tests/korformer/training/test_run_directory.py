@@ -53,6 +53,17 @@ def test_a_damaged_step_is_passed_over(tmp_path: Path, name: str, damage: str) -
     assert newest.loop.step == 5
 
 
+def test_damaged_steps_do_not_count_as_kept(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for step in (5, 10):
+        save(run, step)
+    (tmp_path / "steps" / "00000010" / "loop.json").unlink()
+    save(run, 15)
+    assert sorted(folder.name for folder in (tmp_path / "steps").iterdir()) == ["00000005", "00000010", "00000015"]
+    save(run, 20)
+    assert sorted(folder.name for folder in (tmp_path / "steps").iterdir()) == ["00000015", "00000020"]
+
+
 def test_nothing_saved_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelDirectoryError, match="no saved step"):
         read_saved_step(tmp_path)

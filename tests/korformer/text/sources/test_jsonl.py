@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -14,18 +15,18 @@ def lines(*values: object) -> str:
     return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
 
 
-def test_text_is_taken_as_it_is_with_its_blank_lines(read):
+def test_text_is_taken_as_it_is_with_its_blank_lines(read: Any) -> None:
     texts = ["첫 줄\n\n\n셋째 문단\n", "  들여쓴 글", "### 제목 [SEP]", "탭\t과 이모지 👩‍👩‍👧"]
     reading = read(lines(*({"text": text, "id": 1} for text in texts)))
     assert reading.kind == "jsonl"
     assert reading.texts == texts
 
 
-def test_blank_lines_between_records_are_passed_over(read):
+def test_blank_lines_between_records_are_passed_over(read: Any) -> None:
     assert read('\n{"text": "가"}\n\n \n{"text": "나"}').texts == ["가", "나"]
 
 
-def test_empty_texts_are_counted_and_left_out(read):
+def test_empty_texts_are_counted_and_left_out(read: Any) -> None:
     reading = read(lines({"text": ""}, {"text": " \n"}, {"text": "글"}))
     assert reading.texts == ["글"]
     assert reading.counts.empty == 2
@@ -42,7 +43,7 @@ def test_empty_texts_are_counted_and_left_out(read):
         ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_a_malformed_line_is_told_with_its_number_or_skipped(read, line, what):
+def test_a_malformed_line_is_told_with_its_number_or_skipped(read: Any, line: str, what: str) -> None:
     source = lines({"text": "가"}) + line + "\n" + lines({"text": "다"})
     with pytest.raises(InputError) as failure:
         read(source)
@@ -55,7 +56,7 @@ def test_a_malformed_line_is_told_with_its_number_or_skipped(read, line, what):
     assert "1 malformed" in reading.warnings[0]
 
 
-def test_half_of_a_surrogate_pair_is_replaced_and_told(read):
+def test_half_of_a_surrogate_pair_is_replaced_and_told(read: Any) -> None:
     source = '{"text": "\\ud83d 앞"}\n{"text": "\\ud83d\\ude00 옹근"}\n{"text": "\\u0000"}\n'
     reading = read(source)
     assert reading.texts == ["\ufffd 앞", "😀 옹근", "\ufffd"]
@@ -64,11 +65,11 @@ def test_half_of_a_surrogate_pair_is_replaced_and_told(read):
     assert read(source, errors="skip").texts == ["😀 옹근"]
 
 
-def test_line_ends_in_escapes_become_line_feeds(read):
+def test_line_ends_in_escapes_become_line_feeds(read: Any) -> None:
     assert read('{"text": "가\\r\\n나\\r다"}').texts == ["가\n나\n다"]
 
 
-def test_a_line_without_end_is_refused(read, arriving, monkeypatch):
+def test_a_line_without_end_is_refused(read: Any, arriving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading_module, "RECORD_CHARACTERS", 1000)
     arriving(700)
     source = lines({"text": "가"}, {"text": "나" * 2000}, {"text": "다"})
@@ -77,6 +78,6 @@ def test_a_line_without_end_is_refused(read, arriving, monkeypatch):
     assert read(source, format="jsonl", errors="skip").texts == ["가", "다"]
 
 
-def test_a_line_longer_than_what_is_looked_at_is_recognised(read):
+def test_a_line_longer_than_what_is_looked_at_is_recognised(read: Any) -> None:
     text = "긴 글 " * 100_000
     assert read(lines({"id": 1, "text": text})).texts == [text]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from typing import Any
 
 import mwparserfromhell
 import pytest
@@ -21,10 +22,8 @@ HEAD = (
 
 
 def page(title: str, *revisions: str, ns: int = 0, redirect: str = "", model: str = "wikitext") -> str:
-    texts = "".join(
-        f'<revision><id>1</id><model>{model}</model><text bytes="9" xml:space="preserve">{html.escape(text)}</text></revision>'
-        for text in revisions
-    )
+    begin = f'<revision><id>1</id><model>{model}</model><text bytes="9" xml:space="preserve">'
+    texts = "".join(f"{begin}{html.escape(text)}</text></revision>" for text in revisions)
     moved = f'<redirect title="{redirect}" />' if redirect else ""
     return f"<page><title>{html.escape(title)}</title><ns>{ns}</ns><id>1</id>{moved}{texts}</page>\n"
 
@@ -33,7 +32,7 @@ def dump(*pages: str) -> str:
     return HEAD + "".join(pages) + "</mediawiki>\n"
 
 
-def test_articles_are_read_and_nothing_else(read):
+def test_articles_are_read_and_nothing_else(read: Any) -> None:
     reading = read(
         dump(
             page("산", "산은 높다."),
@@ -51,11 +50,11 @@ def test_articles_are_read_and_nothing_else(read):
     assert reading.counts.empty == 1
 
 
-def test_a_dump_without_namespace_declaration_is_read(read):
+def test_a_dump_without_namespace_declaration_is_read(read: Any) -> None:
     assert read("<mediawiki>" + page("산", "산은 높다.") + "</mediawiki>").texts == ["산\n산은 높다."]
 
 
-def test_a_dump_that_was_cut_off_is_told(read):
+def test_a_dump_that_was_cut_off_is_told(read: Any) -> None:
     whole = dump(page("산", "산은 높다."), page("들", "들은 넓다."))
     cut = whole[: whole.index("들은")]
     with pytest.raises(InputError, match="line 4: malformed XML at column .*no element found"):
@@ -65,14 +64,14 @@ def test_a_dump_that_was_cut_off_is_told(read):
     assert reading.counts.malformed == 1
 
 
-def test_entities_that_would_fill_the_memory_are_refused(read):
+def test_entities_that_would_fill_the_memory_are_refused(read: Any) -> None:
     entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(12))
     bomb = f'<!DOCTYPE mediawiki [<!ENTITY e0 "가">{entities}]><mediawiki><page><title>&e12;</title></page></mediawiki>'
     with pytest.raises(InputError, match="malformed XML"):
         read(bomb, format="mediawiki")
 
 
-def test_bytes_that_are_not_utf8_are_replaced_or_skipped(read):
+def test_bytes_that_are_not_utf8_are_replaced_or_skipped(read: Any) -> None:
     source = dump(page("산", "산은 높다."), page("들", "들은 넓다.")).encode().replace("넓".encode(), b"\xb3\xd0")
     assert read(source, errors="replace").texts == ["산\n산은 높다.", "들\n들은 \ufffd\ufffd다."]
     assert read(source, errors="skip").texts == ["산\n산은 높다."]
@@ -83,7 +82,8 @@ ARTICLE = """{{다른 뜻|한결}}
 |이름 = 한결마을
 |지도 = {{위치|대한민국|라벨=한결}}
 }}
-'''한결마을'''({{llang|ko|한결村}}, {{llang|en|Hangyeol}}, {{출처 필요}})은 [[바다|바닷가]]의 [[마을]]이다.<ref name="a">{{책 인용|제목=책}}</ref>
+'''한결마을'''({{llang|ko|한결村}}, {{llang|en|Hangyeol}}, {{출처 필요}})은 [[바다|바닷가]]의
+마을이다.<ref name="a">{{책}}</ref>
 배는 [[포구]]에서 뜬다.<ref name="a"/> 값은 <math>x^2</math>이다. __목차없음__
 
 [[파일:한결.jpg|섬네일|200px|[[포구]]의 아침]]
@@ -101,7 +101,7 @@ ARTICLE = """{{다른 뜻|한결}}
 <gallery>
 파일:가.jpg|설명
 </gallery>
-마을은 ''조용''하다. [https://example.com 누리집] https://example.com &lt;끝&gt;&nbsp;<!-- 주석 --><nowiki>[[그대로]]</nowiki>
+마을은 ''조용''하다. [https://a.kr 누리집] https://a.kr &lt;끝&gt;&nbsp;<!-- 주석 --><nowiki>[[그대로]]</nowiki>
 
 == 갤러리 ==
 === 사진 ===
@@ -117,7 +117,8 @@ ARTICLE = """{{다른 뜻|한결}}
 """
 
 TEXT = """한결마을
-한결마을(한결村, Hangyeol)은 바닷가의 마을이다.
+한결마을(한결村, Hangyeol)은 바닷가의
+마을이다.
 배는 포구에서 뜬다. 값은 이다.
 역사
 옛날
@@ -132,7 +133,7 @@ TEXT = """한결마을
 CSI: 한결"""
 
 
-def test_markup_becomes_running_text():
+def test_markup_becomes_running_text() -> None:
     assert article_text("한결마을", ARTICLE) == TEXT
 
 
@@ -155,13 +156,15 @@ def test_markup_becomes_running_text():
         ("'''''굵은 기울임''''' ''' ", "굵은 기울임"),
     ],
 )
-def test_constructs(markup, text):
+def test_constructs(markup: str, text: str) -> None:
     shown = article_text("제목", markup).removeprefix("제목\n")
     assert shown == text
 
 
-@pytest.mark.parametrize("markup", ["{{" * 500, "[[" * 500, "{|\n" * 50, "<ref>" * 50, "<!-- 열린 주석", "\n".join("=" * 9)])
-def test_broken_markup_does_no_harm(markup):
+@pytest.mark.parametrize(
+    "markup", ["{{" * 500, "[[" * 500, "{|\n" * 50, "<ref>" * 50, "<!-- 열린 주석", "\n".join("=" * 9)]
+)
+def test_broken_markup_does_no_harm(markup: str) -> None:
     assert article_text("제목", f"앞 글이다.\n\n{markup}\n\n뒤 글이다.").startswith("제목\n앞 글이다.")
 
 
@@ -170,7 +173,7 @@ def tree_text(parsed: mwparserfromhell.wikicode.Wikicode) -> str:
     return "".join(map(node_text, parsed.nodes))
 
 
-def node_text(node: nodes.Node) -> str:
+def node_text(node: nodes.Node) -> str:  # noqa: PLR0911  (one answer a kind of node)
     match node:
         case nodes.Text():
             return str(node.value)
@@ -208,13 +211,29 @@ def tag_text(tag: nodes.Tag) -> str:
 MARKUP = [
     *("{{", "}}", "[[", "]]", "{|", "\n|}", "\n|-\n", "\n| ", "{{{", "}}}", "|", "=", "\n== ", " ==\n", "\n* ", "\n: "),
     *("<ref>", "</ref>", "<ref name='a'/>", "<br>", "<div class=x>", "</div>", "<!--", "-->", "&amp;", "&#44032;"),
-    *("[http://a.kr ", "]", "lang", "llang", "파일:", "분류:", "en:", "가", "나다", " ", "\n", "'''", "<nowiki>", "</nowiki>"),
+    *(
+        "[http://a.kr ",
+        "]",
+        "lang",
+        "llang",
+        "파일:",
+        "분류:",
+        "en:",
+        "가",
+        "나다",
+        " ",
+        "\n",
+        "'''",
+        "<nowiki>",
+        "</nowiki>",
+    ),
 ]
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(MARKUP), max_size=30).map("".join))
-def test_tokens_show_what_the_tree_shows(markup):
-    tokens = mwparserfromhell.parser.Parser()._tokenizer.tokenize(markup, 0, True)
+def test_tokens_show_what_the_tree_shows(markup: str) -> None:
+    parser: Any = mwparserfromhell.parser.Parser()  # type: ignore[no-untyped-call]
+    tokens = parser._tokenizer.tokenize(markup, 0, True)
     expected = tree_text(mwparserfromhell.parse(markup, skip_style_tags=True))
     assert mediawiki._render(tokens) == expected

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from korformer.text import sources
 from korformer.text.documents import Documents, ReadSettings
 from korformer.text.sources import Likeness, kind_named, kinds, leading_members
 
-PLANTED = '''
+PLANTED = """
 from korformer.text.sources import Likeness, SourceKind
 
 KIND = SourceKind(
@@ -21,11 +23,11 @@ KIND = SourceKind(
     recognise=lambda head: Likeness.SPECIFIC if head.startswith("%planted") else Likeness.NONE,
     read=lambda reader: (line for _, line in reader.lines() if not line.startswith("%")),
 )
-'''
+"""
 
 
 @pytest.fixture
-def planted(tmp_path, monkeypatch):
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A kind more, by one file in a folder that belongs to the package."""
     folder = tmp_path / "more"
     folder.mkdir()
@@ -36,7 +38,7 @@ def planted(tmp_path, monkeypatch):
     kinds.cache_clear()
 
 
-def test_adding_a_kind_takes_one_file(planted, tmp_path):
+def test_adding_a_kind_takes_one_file(planted: Path, tmp_path: Path) -> None:
     assert len(list(planted.iterdir())) == 1
     assert "planted" in kinds()
     source = tmp_path / "source"
@@ -47,21 +49,21 @@ def test_adding_a_kind_takes_one_file(planted, tmp_path):
         ReadSettings(format="plantd")
 
 
-def test_every_kind_has_its_source_file_and_its_test_file():
+def test_every_kind_has_its_source_file_and_its_test_file() -> None:
     package, tests = Path(sources.__path__[0]), Path(__file__).parent
     assert {path.stem for path in package.glob("*.py")} - {"__init__"} == set(kinds())
     assert {path.stem.removeprefix("test_") for path in tests.glob("test_*.py")} - {"registry"} == set(kinds())
 
 
-def test_a_kind_is_named_as_its_module():
+def test_a_kind_is_named_as_its_module() -> None:
     assert all(kind.name == name for name, kind in kinds().items())
 
 
-def test_help_names_every_kind():
+def test_help_names_every_kind() -> None:
     assert corpus._kinds() == list(kinds())
 
 
-def test_an_unknown_kind_is_told_with_the_nearest_and_all():
+def test_an_unknown_kind_is_told_with_the_nearest_and_all() -> None:
     with pytest.raises(UsageError) as failure:
         kind_named("nikel")
     assert "did you mean nikl?" in str(failure.value)
@@ -79,18 +81,18 @@ def test_an_unknown_kind_is_told_with_the_nearest_and_all():
         ('<?xml version="1.0"?><a/>', "XML or HTML"),
     ],
 )
-def test_markup_of_an_unknown_layout_is_not_taken_for_text(read, text, foreign):
+def test_markup_of_an_unknown_layout_is_not_taken_for_text(read: Any, text: str, foreign: str) -> None:
     with pytest.raises(InputError, match=f"{foreign} of a layout that is not known here"):
         read(text)
     assert read(text, format="text").texts == [text]
 
 
 @pytest.mark.parametrize("text", ["[속보] 비가 온다", "{중괄호}로 시작한다", "<꺾쇠>로 시작한다", "= 가 ="])
-def test_text_that_begins_with_a_bracket_is_text(read, text):
+def test_text_that_begins_with_a_bracket_is_text(read: Any, text: str) -> None:
     assert read(text).texts == [text]
 
 
-def test_one_special_kind_at_most_recognises_a_file():
+def test_one_special_kind_at_most_recognises_a_file() -> None:
     samples = {
         "jsonl": '{"text": "가"}\n',
         "mediawiki": "<mediawiki><page></page></mediawiki>",
@@ -119,6 +121,5 @@ def test_one_special_kind_at_most_recognises_a_file():
         ('["a"]', {}),
     ],
 )
-def test_leading_members(head, members):
+def test_leading_members(head: str, members: dict[str, object]) -> None:
     assert leading_members(head) == members
-

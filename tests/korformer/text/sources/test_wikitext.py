@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 SAMPLE = """ = 소나무 =
@@ -30,7 +32,7 @@ DOCUMENTS = [
 ]
 
 
-def test_a_title_begins_a_document(read):
+def test_a_title_begins_a_document(read: Any) -> None:
     reading = read(SAMPLE)
     assert reading.kind == "wikitext"
     assert reading.texts == DOCUMENTS
@@ -38,15 +40,15 @@ def test_a_title_begins_a_document(read):
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2, 5, 17, 64])
-def test_pages_do_not_hang_on_how_the_bytes_arrive(read, arriving, chunk_bytes):
+def test_pages_do_not_hang_on_how_the_bytes_arrive(read: Any, arriving: Any, chunk_bytes: int) -> None:
     arriving(chunk_bytes)
     assert read(SAMPLE, format="wikitext").texts == DOCUMENTS
 
 
-def test_a_title_alone_is_enough_to_recognise_it(read):
+def test_a_title_alone_is_enough_to_recognise_it(read: Any) -> None:
     assert read(" = 제목 = \n\n본문이다.\n").kind == "wikitext"
 
 
 @pytest.mark.parametrize("text", ["= 제목 =\n본문", "본문\n = 제목 =\n본문", " = = 갈래 = =\n본문"])
-def test_other_text_is_not_taken_for_it(read, text):
+def test_other_text_is_not_taken_for_it(read: Any, text: str) -> None:
     assert read(text).kind == "text"

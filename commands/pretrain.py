@@ -130,11 +130,10 @@ def _train(
     resume: bool,
     quiet: bool,
 ) -> None:
-    from korformer.data.store import cached_store, default_cache
-    from korformer.text.vocabulary import Vocabulary
-
     from korformer.commands.console import reporting
+    from korformer.data.store import cached_store, default_cache
     from korformer.storage import check_writable
+    from korformer.text.vocabulary import Vocabulary
     from korformer.training.loop import TrainingData, pretrain
 
     check_writable(path)

@@ -73,7 +73,7 @@ def linear_cross_entropy(
         bias_V: its bias, or None.
         targets_N: int64 token ids, `IGNORED` where nothing is to be predicted.
     """
-    mean, losses = _LinearCrossEntropy.apply(hidden_ND, weight_VD, bias_V, targets_N)
+    mean, losses = _LinearCrossEntropy.apply(hidden_ND, weight_VD, bias_V, targets_N)  # type: ignore[no-untyped-call]
     return mean, losses
 
 

@@ -25,6 +25,8 @@ _NORMALIZER = {
     "strip_accents": False,
     "lowercase": False,
 }
+_MAX_WORD_CHARACTERS = 100
+"""A longer word becomes `[UNK]` whatever the vocabulary."""
 _CODE_POINTS = [*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)]
 """Where white space and punctuation can be."""
 
@@ -44,14 +46,17 @@ def components() -> dict[str, Any]:
             "type": "WordPiece",
             "unk_token": SPECIAL_TOKENS[UNK_ID],
             "continuing_subword_prefix": CONTINUING,
-            "max_input_chars_per_word": 100,
+            "max_input_chars_per_word": _MAX_WORD_CHARACTERS,
         },
     }
 
 
 def words(text: str) -> list[str]:
-    """The words of `text`, each punctuation mark one of its own, as the tokenizer cuts them."""
-    return _cut().findall(_normalizer().normalize_str(text))
+    """The words of `text`, each punctuation mark one of its own, as the tokenizer cuts them; none that it finds too long."""
+    found = _cut().findall(_normalizer().normalize_str(text))
+    if max(map(len, found), default=0) > _MAX_WORD_CHARACTERS:
+        return [word for word in found if len(word) <= _MAX_WORD_CHARACTERS]
+    return found
 
 
 @functools.cache

@@ -19,8 +19,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Protocol, cast
 
 from tokenizers import Tokenizer
 
@@ -52,6 +51,18 @@ _LIMIT_BYTES = 32 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class _Rules(Protocol):
+    """What a scheme consists of: the modules `lossless` and `bert`."""
+
+    def components(self) -> dict[str, Any]: ...
+    def problem(self, tokens: Sequence[str], /) -> str | None: ...
+    def token_bytes(self, token: str, /) -> bytes: ...
+    def display(self, token: str, /) -> str: ...
+
+
+_RULES: dict[Scheme, _Rules] = {"lossless": lossless, "bert": bert}
+
+
 class Vocabulary:
     """Turns text into token ids and back. Immutable; safe to use from several threads.
 
@@ -66,7 +77,7 @@ class Vocabulary:
 
     def __init__(self, tokens: Sequence[str], scheme: Scheme) -> None:
         self.scheme: Scheme = scheme
-        self._rules = _rules(scheme)
+        self._rules = _RULES[scheme]
         self._tokens = tuple(tokens)
         problem = _problem(self._tokens) or self._rules.problem(self._tokens)
         if problem:
@@ -193,7 +204,7 @@ class Vocabulary:
             IndexError: there is no such token.
         """
         token = self._tokens[self._checked(token_id)]
-        return token if token_id < len(SPECIAL_TOKENS) else cast("str", self._rules.display(token))
+        return token if token_id < len(SPECIAL_TOKENS) else self._rules.display(token)
 
     def decode_stream(self, *, skip_special_tokens: bool = False) -> DecodeStream:
         """A decoder for tokens that come one by one; see `DecodeStream`."""
@@ -240,10 +251,6 @@ class DecodeStream:
         return self._decoder.decode(b"", final=True)
 
 
-def _rules(scheme: Scheme) -> ModuleType:
-    return {"lossless": lossless, "bert": bert}[scheme]
-
-
 def _problem(tokens: Sequence[str]) -> str | None:
     """What is wrong with `tokens` whatever the scheme."""
     if tuple(tokens[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
@@ -259,7 +266,7 @@ def _problem(tokens: Sequence[str]) -> str | None:
     return None
 
 
-def _tokenizer_json(tokens: Sequence[str], rules: ModuleType) -> bytes:
+def _tokenizer_json(tokens: Sequence[str], rules: _Rules) -> bytes:
     """`tokenizer.json`: written here and not by the library, so that its bytes are the same with every version of it."""
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     components = rules.components()
@@ -291,16 +298,16 @@ def _tokenizer_config(scheme: Scheme) -> dict[str, Any]:
 
 def _read_tokenizer(value: dict[str, Any]) -> tuple[list[str], Scheme]:
     """Tokens and scheme out of a `tokenizer.json`; everything else in it must be as a scheme has it, and is not used."""
-    for scheme in get_args(Scheme):
-        components = _rules(scheme).components()
+    for scheme, rules in _RULES.items():
+        components = rules.components()
         if _agrees(value.get("pre_tokenizer"), components["pre_tokenizer"]):
             for name, expected in components.items():
                 if not _agrees(value.get(name), expected):
                     raise ModelDirectoryError(f"not a {scheme} vocabulary of this program: another {name}")
-            return _tokens_in_order(value["model"].get("vocab")), cast("Scheme", scheme)
+            return _tokens_in_order(value["model"].get("vocab")), scheme
     raise ModelDirectoryError(
         "not a vocabulary of this program: another pre_tokenizer",
-        hint=f"Make one with korformer vocab; its schemes are {' and '.join(get_args(Scheme))}.",
+        hint="Make one with korformer vocab.",
     )
 
 
@@ -332,7 +339,10 @@ def _read_list(data: bytes) -> list[str]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelDirectoryError(f"is not UTF-8 (byte {error.start})") from error
-    return [line.rstrip() for line in text.removesuffix("\n").split("\n")]
+    tokens = [line.rstrip() for line in text.removesuffix("\n").split("\n")]
+    if lossless.display(lossless.BYTE_TOKENS[0]) in tokens:
+        raise ModelDirectoryError("is only the readable form of a vocabulary, whose tokenizer.json is missing")
+    return tokens
 
 
 def _refuse_surrogates(texts: Sequence[str], error: Exception) -> None:

@@ -141,10 +141,9 @@ def _learn_lossless(words: Mapping[str, int], settings: VocabularySettings, list
     for merge in Merger(words, [symbol for symbol in symbols if not _is_surrogate(symbol)], min_count=settings.min_count):
         while characters < len(candidates) and savings[candidates[characters]] >= merge.count:
             characters += 1
-        if len(merges) + characters + merge.is_new > room:
+        if len(merges) + characters >= room:
             break
-        if merge.is_new:
-            merges.append(merge.symbol)
+        merges.append(merge.symbol)
         progress.reach(len(merges) + characters)
     kept = sorted(candidates[: room - len(merges)], key=_by_form)
     progress.reach(room)
@@ -177,9 +176,8 @@ def _learn_bert(words: Mapping[str, int], settings: VocabularySettings, listen: 
     progress = _Progress("learning tokens", settings.size, "tokens", listen)
     if len(tokens) < settings.size:
         for merge in Merger(words, symbols, min_count=settings.min_count):
-            if merge.is_new:
-                tokens.append(_bert_token(merge.symbol))
-                progress.reach(len(tokens))
+            tokens.append(_bert_token(merge.symbol))
+            progress.reach(len(tokens))
             if len(tokens) == settings.size:
                 break
     progress.reach(settings.size)

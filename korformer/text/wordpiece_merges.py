@@ -9,6 +9,9 @@ All words lie in one array, a position a character, each linked to its neighbour
 Positions are listed only for pairs that occur at least `floor` times. When no such pair is left, the floor falls and the
 array, much shorter by then, is listed anew: memory and time go where merges will happen.
 
+No two merges make the same symbol: what happens between two places that no merge ever crosses depends on nothing outside
+them, so equal texts are put together in the same way.
+
 Legend: P positions.
 """
 
@@ -40,19 +43,11 @@ class Symbol(NamedTuple):
     continuing: bool
 
 
-@dataclass(frozen=True)
-class Merge:
-    """One step.
-
-    Attributes:
-        symbol: what the pair became.
-        count: how often the pair occurred.
-        is_new: False where another pair had become the same symbol before.
-    """
+class Merge(NamedTuple):
+    """One step: what the pair became, and how often it occurred."""
 
     symbol: Symbol
     count: int
-    is_new: bool
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,6 @@ class Merger:
 
     def __init__(self, words: Mapping[str, int], symbols: Sequence[Symbol], *, min_count: int) -> None:
         self._symbols = list(symbols)
-        self._ids = {symbol: index for index, symbol in enumerate(symbols)}
         self._min_count = max(1, min_count)
         self._symbol_P, self._weight_P = _lay_out(words, symbols)
         self._compact()
@@ -114,17 +108,11 @@ class Merger:
         if left == right:
             at = self._not_overlapping(at)
         symbol = Symbol(self._symbols[left].text + self._symbols[right].text, self._symbols[left].continuing)
-        is_new = symbol not in self._ids
-        if is_new:
-            self._ids[symbol] = len(self._symbols)
-            self._symbols.append(symbol)
+        self._symbols.append(symbol)
         self._forget_pairs(at)
-        self._replace(at, self._ids[symbol])
-        # A symbol that was there before has other places, and their pairs may be too rare to be listed: count them all.
-        at = at if is_new else np.flatnonzero(self._symbol_P == self._ids[symbol]).astype(np.int32)
-        pairs = self._pairs_at(np.unique(np.concatenate([self._previous_P[at], at])))
-        self._list(pairs, may_be_known=not is_new)
-        return Merge(symbol, count, is_new)
+        self._replace(at, len(self._symbols) - 1)
+        self._list(self._pairs_at(np.unique(np.concatenate([self._previous_P[at], at]))))
+        return Merge(symbol, count)
 
     def _not_overlapping(self, at: Positions) -> Positions:
         """Of the places of a pair of equals, every second one of each run: `aaaa` is two pairs, not three."""
@@ -141,15 +129,12 @@ class Merger:
         pairs = self._pairs_at(np.unique(touched))
         for key, count in zip(pairs.keys.tolist(), pairs.counts.tolist(), strict=True):
             before = self._counts.get(key)
-            if before is not None:
-                self._set(key, before - count)
-
-    def _set(self, key: int, count: int) -> None:
-        if count >= self._floor:
-            self._counts[key] = count
-        else:
-            self._counts.pop(key, None)
-            self._positions.pop(key, None)
+            if before is None:
+                continue
+            if before - count >= self._floor:
+                self._counts[key] = before - count
+            else:
+                del self._counts[key], self._positions[key]
 
     def _replace(self, at: Positions, symbol: int) -> None:
         partner = self._next_P[at]
@@ -159,11 +144,8 @@ class Merger:
         self._next_P[at] = after
         self._previous_P[after] = at
 
-    def _list(self, pairs: _Pairs, *, may_be_known: bool = False) -> None:
-        """Enter counts and positions of `pairs` that reach the floor; the positions must be all there are."""
-        if may_be_known:
-            for key in pairs.keys[pairs.counts < self._floor].tolist():
-                self._set(key, 0)
+    def _list(self, pairs: _Pairs) -> None:
+        """Enter counts and positions of those of `pairs` that reach the floor; the positions must be all there are."""
         kept = np.flatnonzero(pairs.counts >= self._floor)
         columns = (pairs.keys, pairs.counts, pairs.starts, pairs.ends)
         for key, count, start, end in zip(*(column[kept].tolist() for column in columns), strict=True):

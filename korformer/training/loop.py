@@ -263,7 +263,7 @@ class Trainer:
         draw = TrainingDraw(seed=training.seed, step=step, samples=range(first, first + len(packs.tokens)))
         batch = self.objective.loss(self.model, packs, self.settings.objective_settings, draw)
         share = batch.predicted / max(1, predicted)
-        (batch.mean * share).backward()  # type: ignore[no-untyped-call]
+        (batch.mean * share).backward()
         return float(batch.mean.detach()) * share
 
     def _validate(self) -> None:

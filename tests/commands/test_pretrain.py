@@ -96,8 +96,10 @@ def test_default_folder_and_presets(run: Run) -> None:
     values = tomllib.loads(out)
     assert values["model"]["axial_position_shape"] == [80, 64]
     assert (values["training"]["batch_size"], values["training"]["steps"]) == (3, 7)
-    code, out, err = run("--preset", "tiny", "--vocab", "vocab", "--corpus", "train.txt", "--steps", "1", *SMALL[4:10],
-                         "--set", "model.axial_position_shape=[8, 8]", "--set", "model.n_local_attn_heads=1")  # fmt: skip
+    code, out, err = run(
+        "--preset", "tiny", "--vocab", "vocab", "--corpus", "train.txt", "--steps", "1",
+        "--set", "model.depth=1", "--set", "training.batch_size=1",
+    )  # fmt: skip
     assert code == 0, err
     assert out == "checkpoints/ar-tiny\n"
 

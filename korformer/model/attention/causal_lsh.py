@@ -114,7 +114,7 @@ def causal_lsh(
         window: earlier tokens of its bucket that a query sees in a round, at most `chunk`.
     """
     order, lower = sort_by_bucket(buckets_BHRT, documents_BT, n_buckets)
-    out: Tensor = _CausalLsh.apply(q_BHTd, k_BHTd, v_BHTd, order, lower, chunk, window)
+    out: Tensor = _CausalLsh.apply(q_BHTd, k_BHTd, v_BHTd, order, lower, chunk, window)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -152,5 +152,5 @@ def local(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, 
     rank = torch.arange(T, device=documents_BT.device)
     lower_BT = torch.cummax(torch.where(begins, rank, 0), dim=-1).values
     lower_NT = lower_BT[:, None, :].expand(B, H, T).reshape(B * H, T)
-    out: Tensor = _Local.apply(q_BHTd, k_BHTd, v_BHTd, lower_NT, window)
+    out: Tensor = _Local.apply(q_BHTd, k_BHTd, v_BHTd, lower_NT, window)  # type: ignore[no-untyped-call]
     return out

@@ -104,4 +104,6 @@ def test_a_reading_that_was_stopped_leaves_nothing_behind(tokens: torch.Tensor, 
             state.append(ids[begin : begin + part], progress=stop_at_the_second)
             begin += part
     length = state.length
-    assert torch.allclose(state.append(ids[length : length + 9]), model.new_state().append(ids[: length + 9]), atol=1e-5)
+    assert torch.allclose(
+        state.append(ids[length : length + 9]), model.new_state().append(ids[: length + 9]), atol=1e-5
+    )

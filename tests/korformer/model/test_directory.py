@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from korformer.text.vocabulary import Vocabulary
-from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 from model_variants import VARIANTS, make
 
 from korformer.errors import ModelDirectoryError, PathError, UsageError
 from korformer.model.backbone import ReformerModel
 from korformer.model.directory import load_model, parameters_to_save, publish, write_description
 from korformer.storage import write_manifest
+from korformer.text.vocabulary import Vocabulary
+from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
+
 from korformer.data.store import build_store
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
-
 from korformer.training.loop import TrainingData
 
 SUBJECTS = ("고양이가", "할머니가", "바람이", "어부가", "아이가", "선생님이", "강아지가")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from korformer.data.store import build_store
 
 from korformer.config import merge
+from korformer.data.store import build_store
 from korformer.errors import DivergedError, InterruptedRun, ResourceError, UsageError
 from korformer.events import Event, Notice, Sample, Saved, Step, Validation
 from korformer.model.directory import load_model

@@ -94,7 +94,7 @@ def compare(options: argparse.Namespace) -> int:
     saved = read_saved_step(options.run).loop
     values = read_toml(options.run / SETTINGS_NAME)
     settings = run_settings(str(values.pop("objective", "ar")), values)
-    loaded = load_model(options.run)
+    loaded = load_model(options.run, device="cuda" if torch.cuda.is_available() else "cpu")
     read = build(ReadSettings, {"document": options.document}, where="--document")
     texts = [text for text in Documents(options.valid, read) if text.strip()][: options.max_documents]
     with reporting() as listen:

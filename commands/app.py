@@ -115,6 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         SystemExit: always.
     """
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
+    # Read by OpenMP when torch is imported. Threads that spin while they wait for one another come to a crawl as soon
+    # as another program wants a core; on two cores with two other programs, training ran at a third of its pace.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with _utf8_streams(), warnings.catch_warnings(), _signals_as_exceptions():
         if not (debug or sys.warnoptions):
             # What libraries tell programmers is no message to a user.

@@ -19,8 +19,9 @@ from pydantic import Field
 
 from korformer.config import Settings
 from korformer.errors import InputError, UsageError
-from korformer.evaluation.context import ContextProbe
+from korformer.evaluation.context import ContextProbe, ContextRow
 from korformer.evaluation.result import LmResult
+from korformer.evaluation.sampling import TokenDocuments, read_window, sample_windows
 from korformer.evaluation.scoring import LanguageModel, evaluating, score
 from korformer.evaluation.tally import Tally
 from korformer.evaluation.windows import Segment, document_segments
@@ -40,7 +41,7 @@ class LmSettings(Settings):
 
     window: Annotated[int, Field(ge=2)] | None = None
     """Most tokens of context; the model's own window where it is not given."""
-    batch_tokens: Annotated[int, Field(ge=1)] = 4096
+    batch_tokens: Annotated[int, Field(ge=1)] = 8192
     """Tokens of one forward pass; it changes speed and memory, not the result."""
     max_documents: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many documents that have text."""
@@ -51,7 +52,7 @@ class LmSettings(Settings):
     context_share: Annotated[float, Field(gt=0)] = 0.25
     """Work for that as a share of the work on everything else; the sample shrinks to fit."""
     seed: int = 0
-    """Seed of the samples."""
+    """Seed of that sample."""
 
 
 class LosslessVocabulary(Protocol):
@@ -70,25 +71,6 @@ class LosslessVocabulary(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes:
         """UTF-8 bytes that a token appends to the text."""
-
-
-class TokenDocuments(Protocol):
-    """Tokenized documents; `korformer.data.store.TokenStore` is one."""
-
-    @property
-    def documents(self) -> int:
-        """How many there are."""
-
-    @property
-    def tokens(self) -> int:
-        """Their tokens, [CLS] and [SEP] included."""
-
-    @property
-    def characters(self) -> int:
-        """NFC code points of their texts."""
-
-    def document(self, index: int) -> NDArray[np.integer]:
-        """Ids of one, [CLS] … [SEP]."""
 
 
 Encoded = tuple[NDArray[np.integer], float]
@@ -119,48 +101,66 @@ def evaluate_lm(
     tally = _new_tally(model, vocabulary, settings)
     stream = _encode(vocabulary, islice(_with_text(documents, tally), settings.max_documents))
     encoded, total = _read_ahead(stream)
-    return _measure(model, encoded, tally, settings, listen, total=total)
+    probe = ContextProbe(window=tally.window, tokens=settings.context_sample, seed=settings.seed)
+
+    def segments() -> Iterator[Segment]:
+        for ids, characters in encoded:
+            name = tally.begin_document(characters)
+            if settings.by_context:
+                probe.offer(ids)
+            yield from document_segments(name, ids, tally.window)
+
+    return _measure(model, segments(), tally, settings, listen, stage="evaluating", total=total, probe=probe)
 
 
 def validate(
     model: LanguageModel,
     vocabulary: LosslessVocabulary,
-    documents: TokenDocuments | Iterable[str],
+    store: TokenDocuments,
     *,
     max_tokens: int | None = None,
-    settings: LmSettings = LmSettings(by_context=False),  # noqa: B008  (frozen)
+    window: int | None = None,
+    batch_tokens: int = LmSettings().batch_tokens,
+    seed: int = 0,
     listen: Listener = ignore,
 ) -> LmResult:
-    """The same figures on at most `max_tokens` predicted tokens, for a look at a model in training.
+    """The same figures for a model in training: of a token store, or of a random sample of its windows.
 
-    Of a token store, documents are taken in an order that depends on `settings.seed` alone (a file is often sorted by
-    source); of an iterable of texts, in theirs. The last document is cut short where the tokens run out. Two calls
-    with the same arguments measure the same tokens.
+    Two calls with the same store, window and seed measure the same tokens. The sample estimates what measuring all of
+    the store gives; see `sample_windows`.
 
     Args:
         model: put in evaluation mode for the time being.
         vocabulary: the model's.
-        documents: a token store or texts.
-        max_tokens: all of them where it is None.
-        settings: how; the view by context is off by default.
+        store: held-out text.
+        max_tokens: most predicted tokens; all of them where it is None.
+        window: most tokens of context; the model's own window where it is not given.
+        batch_tokens: tokens of one forward pass.
+        seed: of the sample.
         listen: hears Progress (stage "validating", unit "tokens").
 
     Raises:
         InputError: there is no text.
-        UsageError: `settings.window` is larger than the model's.
+        UsageError: `window` is larger than the model's.
         DivergedError: the model's probabilities are not finite.
     """
+    settings = LmSettings(window=window, batch_tokens=batch_tokens, by_context=False)
     tally = _new_tally(model, vocabulary, settings)
-    if isinstance(documents, Iterable):
-        encoded = _encode(vocabulary, islice(_with_text(documents, tally), settings.max_documents))
-        total = max_tokens
-    else:
-        encoded = _stored(documents, tally, settings)
-        total = documents.tokens - documents.documents
-        total = total if max_tokens is None else min(total, max_tokens)
-    if max_tokens is not None:
-        encoded = _limited(encoded, max_tokens, tally)
-    return _measure(model, encoded, tally, settings, listen, stage="validating", total=total)
+    windows = sample_windows(store, window=tally.window, max_tokens=max_tokens, seed=seed)
+    # A vocabulary that is not lossless cannot count the characters of a part; a share of the whole stands in for it.
+    share = store.characters / max(1, store.tokens - store.documents)
+
+    def segments() -> Iterator[Segment]:
+        document = name = -1
+        for index in range(len(windows.document)):
+            if windows.document[index] != document:
+                document, name = windows.document[index], tally.begin_document(0.0)
+            segment = read_window(store, windows, index, window=tally.window, name=name)
+            tally.add_characters(name, tally.characters_of(segment.targets, share=share))
+            yield segment
+
+    total = int(windows.predicted.sum())
+    return _measure(model, segments(), tally, settings, listen, stage="validating", total=total)
 
 
 def token_characters(vocabulary: LosslessVocabulary) -> NDArray[np.int64] | None:
@@ -191,28 +191,19 @@ def _new_tally(model: LanguageModel, vocabulary: LosslessVocabulary, settings: L
 
 def _measure(
     model: LanguageModel,
-    encoded: Iterable[Encoded],
+    segments: Iterable[Segment],
     tally: Tally,
     settings: LmSettings,
     listen: Listener,
     *,
-    stage: str = "evaluating",
-    total: int | None = None,
+    stage: str,
+    total: int | None,
+    probe: ContextProbe | None = None,
 ) -> LmResult:
-    began = time.monotonic()
-    told = began
-    window = tally.window
-    probe = ContextProbe(window=window, tokens=settings.context_sample, seed=settings.seed)
-
-    def segments() -> Iterator[Segment]:
-        for ids, characters in encoded:
-            number = tally.begin_document(characters)
-            if settings.by_context:
-                probe.offer(ids)
-            yield from document_segments(number, ids, window)
-
+    began = told = time.monotonic()
+    rows: list[ContextRow] = []
     with evaluating(model):
-        for segment, losses in score(model, segments(), row_tokens=window, batch_tokens=settings.batch_tokens):
+        for segment, losses in score(model, segments, row_tokens=tally.window, batch_tokens=settings.batch_tokens):
             tally.add(segment, losses)
             if time.monotonic() - told >= REPORT_SECONDS:
                 told = time.monotonic()
@@ -220,8 +211,9 @@ def _measure(
         if not tally.tokens:
             raise InputError("there is no text to measure", hint="Give a file that has text.")
         listen(Progress(stage=stage, done=tally.tokens, total=total and tally.tokens, unit="tokens"))
-        budget = int(settings.context_share * tally.inputs)
-        rows = probe.measure(model, batch_tokens=settings.batch_tokens, budget_tokens=budget)
+        if probe is not None:
+            budget = int(settings.context_share * tally.inputs)
+            rows = probe.measure(model, batch_tokens=settings.batch_tokens, budget_tokens=budget)
     return tally.result(strictly_causal=model.strictly_causal, by_context=rows, seconds=time.monotonic() - began)
 
 
@@ -261,25 +253,3 @@ def _encode_some(vocabulary: LosslessVocabulary, texts: list[str]) -> Iterator[E
     if texts:
         for text, ids in zip(texts, vocabulary.encode_batch(texts, add_special_tokens=True), strict=True):
             yield np.array(ids, dtype=np.int32), len(text)
-
-
-def _stored(store: TokenDocuments, tally: Tally, settings: LmSettings) -> Iterator[Encoded]:
-    order = np.random.default_rng(settings.seed).permutation(store.documents)
-    # A vocabulary that is not lossless cannot count the characters of a part; a share of the whole stands in for it.
-    share = store.characters / max(1, store.tokens - store.documents)
-    for index in order[: settings.max_documents]:
-        ids = store.document(int(index))
-        yield ids, tally.characters_of(ids[1:], share=share)
-
-
-def _limited(encoded: Iterable[Encoded], max_tokens: int, tally: Tally) -> Iterator[Encoded]:
-    left = max_tokens
-    for ids, characters in encoded:
-        predictions = len(ids) - 1
-        if predictions > left:
-            if left > 0:
-                part = ids[: left + 1]
-                yield part, tally.characters_of(part[1:], share=characters / predictions)
-            return
-        yield ids, characters
-        left -= predictions

@@ -46,9 +46,14 @@ class Tally:
         self._document_characters.append(characters)
         return len(self._document_bits) - 1
 
-    def characters_of(self, tokens: NDArray[np.integer], *, share: float) -> float:
-        """Characters of some tokens, or `share` a token where the vocabulary cannot tell."""
-        return float(self._characters[tokens].sum()) if self._characters is not None else len(tokens) * share
+    def add_characters(self, document: int, characters: float) -> None:
+        """Count more characters of a document in."""
+        self._document_characters[document] += characters
+
+    def characters_of(self, targets: NDArray[np.int64], *, share: float) -> float:
+        """Characters of the counted ones among some targets, or `share` each where the vocabulary cannot tell."""
+        counted = targets[targets != IGNORED]
+        return float(self._characters[counted].sum()) if self._characters is not None else len(counted) * share
 
     def add(self, segment: Segment, losses: NDArray[np.float64]) -> None:
         """Count a segment's losses ((n,) nats) in."""

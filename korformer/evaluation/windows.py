@@ -68,16 +68,28 @@ def document_segments(document: int, tokens: NDArray[np.integer], window: int) -
         tokens: (T,) ids with [CLS] and [SEP].
         window: most inputs of a segment; 2 or more.
     """
-    ids = np.asarray(tokens, dtype=np.int64)
-    predictions = len(ids) - 1
+    predictions = len(tokens) - 1
     start = counted = 0
     while counted < predictions:
         end = min(start + window, predictions)
-        targets = ids[start + 1 : end + 1].copy()
-        targets[: counted - start] = IGNORED
-        yield Segment(document=document, start=start, inputs=ids[start:end], targets=targets)
+        yield window_segment(document, tokens[start : end + 1], start=start, predicted=end - counted)
         counted = end
         start += window // 2
+
+
+def window_segment(document: int, tokens: NDArray[np.integer], *, start: int, predicted: int) -> Segment:
+    """The segment over a stretch of a document.
+
+    Args:
+        document: what to call it in the segment.
+        tokens: (n + 1,) ids: n inputs, and the target of the last one.
+        start: where the stretch begins in the document.
+        predicted: how many targets count, at the end.
+    """
+    ids = np.asarray(tokens, dtype=np.int64)
+    targets = ids[1:].copy()
+    targets[: len(targets) - predicted] = IGNORED
+    return Segment(document=document, start=start, inputs=ids[:-1], targets=targets)
 
 
 def batches(segments: Iterable[Segment], *, row_tokens: int, batch_tokens: int, pack: bool) -> Iterator[Batch]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from korformer.config import build
 from korformer.evaluation.language_model import LmSettings, evaluate_lm
 from korformer.evaluation.report import EvalRequest, Plot, Report, Table
@@ -22,7 +24,8 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
     """
     read = build(ReadSettings, {"document": request.document, "errors": request.errors}, where="options")
     documents = Documents(request.data, read, listen=listen)  # first: a missing file shows before a model is read
-    loaded = load_model(request.checkpoint, n_hashes=request.hashes)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=device)
     settings = LmSettings(window=request.window, max_documents=request.max_documents, by_context=request.by_context)
     result = evaluate_lm(loaded.model, loaded.vocabulary, documents, settings, listen)
     where = {
@@ -30,6 +33,7 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
         "model": str(request.checkpoint),
         "data": list(request.data),
         "hashes": loaded.model.config.n_hashes,
+        "device": device,
     }
     return Report(metrics=where | result.as_json(), tables=_tables(result), plots=_plots(result))
 

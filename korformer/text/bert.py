@@ -1,7 +1,7 @@
 """The `bert` scheme: words as BERT cuts them, `##` where a word goes on, `[UNK]` for words with unknown characters.
 
 For the same `vocab.txt` it gives the ids of `tokenizers.BertWordPieceTokenizer(clean_text=True,
-handle_chinese_chars=True, strip_accents=False, lowercase=False)`: white space is lost, punctuation stands alone, and the
+handle_chinese_chars=True, strip_accents=False, lowercase=False)`: white space is lost, punctuation stands alone, and
 names of special tokens in a text are those tokens.
 """
 
@@ -18,13 +18,7 @@ from korformer.text.special import CLS_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID
 
 CONTINUING = "##"
 
-_NORMALIZER = {
-    "type": "BertNormalizer",
-    "clean_text": True,
-    "handle_chinese_chars": True,
-    "strip_accents": False,
-    "lowercase": False,
-}
+_CLEANING = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": False, "lowercase": False}
 _MAX_WORD_CHARACTERS = 100
 """A longer word becomes `[UNK]` whatever the vocabulary."""
 _CODE_POINTS = [*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)]
@@ -34,7 +28,7 @@ _CODE_POINTS = [*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200
 def components() -> dict[str, Any]:
     """Everything of `tokenizer.json` that works on text, in the words of the `tokenizers` library."""
     return {
-        "normalizer": _NORMALIZER,
+        "normalizer": {"type": "BertNormalizer", **_CLEANING},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {
             "type": "BertProcessing",
@@ -52,7 +46,7 @@ def components() -> dict[str, Any]:
 
 
 def words(text: str) -> list[str]:
-    """The words of `text`, each punctuation mark one of its own, as the tokenizer cuts them; none that it finds too long."""
+    """The words of `text` as the tokenizer cuts them, punctuation marks alone, without those it finds too long."""
     found = _cut().findall(_normalizer().normalize_str(text))
     if max(map(len, found), default=0) > _MAX_WORD_CHARACTERS:
         return [word for word in found if len(word) <= _MAX_WORD_CHARACTERS]
@@ -61,17 +55,17 @@ def words(text: str) -> list[str]:
 
 @functools.cache
 def _normalizer() -> normalizers.BertNormalizer:
-    return normalizers.BertNormalizer(**{key: value for key, value in _NORMALIZER.items() if key != "type"})
+    return normalizers.BertNormalizer(**_CLEANING)
 
 
 @functools.cache
 def _cut() -> re.Pattern[str]:
-    """A pattern for words. The library itself is asked what it takes for white space and what for punctuation:
+    """A pattern for words, made by asking the library what is white space to it and what punctuation.
 
-    its own splitting gives a Python object with offsets for each word, at eight times the time.
+    Its own splitting takes eight times as long: it makes a Python object with offsets for every word.
     """
     probe = "".join(f"a{chr(code)}" for code in _CODE_POINTS)
-    inside = set()
+    inside: set[int] = set()
     punctuation = []
     for word, (start, _) in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(probe):
         if len(word) == 1 and start % 2:

@@ -1,7 +1,7 @@
 """Bytes as visible characters, one each: the alphabet in which `tokenizer.json` files spell arbitrary bytes.
 
-Byte-level tokenizers (GPT-2's was the first) let the 188 bytes that are printable in Latin-1 stand for themselves and give
-the other 68 the code points from U+0100 on, in order: space is `Ġ`, line feed `Ċ`.
+Byte-level tokenizers (GPT-2's was the first) let the 188 bytes that are printable in Latin-1 stand for themselves and
+give the other 68 the code points from U+0100 on, in order: space is `Ġ`, line feed `Ċ`.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def token_bytes(spelt: str) -> bytes:
 
 
 def display(spelt: str) -> str:
-    """A token for human eyes: `▁하늘` after a space, `##에서` inside a piece, `<0xEA>` for a byte, `<0x0A>` for line feed."""
+    """A token for human eyes: `▁하늘` after a space, `##에서` inside a piece, `<0xEA>` a byte, `<0x0A>` a line feed."""
     data = token_bytes(spelt)
     try:
         text = data.decode("utf-8")

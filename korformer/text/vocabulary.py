@@ -5,7 +5,7 @@
     assert vocabulary.decode(ids) == "바람이 분다."
 
 A directory holds `tokenizer.json` (Hugging Face's format, from which everything is read), `tokenizer_config.json` (for
-`transformers.PreTrainedTokenizerFast`) and `vocab.txt` (a token a line, for people). A seeds-era directory that has only
+`transformers.PreTrainedTokenizerFast`) and `vocab.txt` (a token a line, for people). An older directory that has only
 BERT's `vocab.txt` is read as scheme `bert`.
 """
 
@@ -267,7 +267,7 @@ def _problem(tokens: Sequence[str]) -> str | None:
 
 
 def _tokenizer_json(tokens: Sequence[str], rules: _Rules) -> bytes:
-    """`tokenizer.json`: written here and not by the library, so that its bytes are the same with every version of it."""
+    """`tokenizer.json`, written here and not by the library, so that its bytes hang on no version of that."""
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     components = rules.components()
     value = {
@@ -297,7 +297,7 @@ def _tokenizer_config(scheme: Scheme) -> dict[str, Any]:
 
 
 def _read_tokenizer(value: dict[str, Any]) -> tuple[list[str], Scheme]:
-    """Tokens and scheme out of a `tokenizer.json`; everything else in it must be as a scheme has it, and is not used."""
+    """Tokens and scheme out of a `tokenizer.json`; the rest of it must be as the scheme has it, and is not used."""
     for scheme, rules in _RULES.items():
         components = rules.components()
         if _agrees(value.get("pre_tokenizer"), components["pre_tokenizer"]):

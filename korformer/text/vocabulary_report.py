@@ -17,28 +17,30 @@ _BATCH_CHARACTERS = 1 << 20
 
 
 class HeldOut:
-    """Passes documents on and keeps every hundredth back, for a report on text that was not learnt from.
+    """Passes a corpus on and keeps text for a report: every hundredth document, which is not passed on then.
 
-    Which documents are kept back hangs on their places alone. At most `HOLD_OUT_BYTES` of them stay in memory, evenly
-    drawn. Of a corpus of fewer than a hundred documents none is kept back; its documents are passed on and a copy is
-    kept, and `is_held_out` says so.
+    Which documents these are hangs on their places alone. Of a corpus of fewer than a hundred, all are passed on and
+    measured. At most `HOLD_OUT_BYTES` stay in memory, drawn evenly.
 
     Args:
-        documents: to be read once.
+        corpus: documents to pass on; read once.
+        text: documents to measure instead; read at once. All of `corpus` is passed on then.
 
     Attributes:
-        is_held_out: whether the documents kept were not passed on; known when all have been read.
+        is_held_out: whether what was kept was not passed on; known when the corpus has been read.
     """
 
-    def __init__(self, documents: Iterable[str]) -> None:
-        self._documents = documents
+    def __init__(self, corpus: Iterable[str], text: Iterable[str] | None = None) -> None:
+        self._corpus = corpus
         self._kept = EvenSample(HOLD_OUT_BYTES)
-        self.is_held_out = False
+        self._is_given = self.is_held_out = text is not None
+        for document in text or ():
+            self._kept.add(document)
 
     def training(self) -> Iterator[str]:
         """The documents to learn from."""
-        for index, document in enumerate(self._documents):
-            if index % HOLD_OUT_EVERY < HOLD_OUT_EVERY - 1:
+        for index, document in enumerate(self._corpus):
+            if self._is_given or index % HOLD_OUT_EVERY < HOLD_OUT_EVERY - 1:
                 if not self.is_held_out:
                     self._kept.add(document)
                 yield document
@@ -48,7 +50,7 @@ class HeldOut:
             self._kept.add(document)
 
     def documents(self) -> Iterator[str]:
-        """The documents kept."""
+        """The documents to measure."""
         return iter(self._kept)
 
 

@@ -1,14 +1,14 @@
 """Learning a vocabulary from documents: count words, then join frequent neighbours until it is full.
 
-Both schemes learn on whole characters, so no token holds a part of a syllable; `lossless` spells what it learnt in bytes
-afterwards. The same documents and settings give the same vocabulary, bit for bit.
+Both schemes learn on whole characters, so no token holds a part of a syllable; `lossless` spells in bytes what it has
+learnt. The same documents and settings give the same vocabulary, bit for bit.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import model_validator
 
@@ -19,7 +19,7 @@ from korformer.text import bert, lossless
 from korformer.text.special import SPECIAL_TOKENS
 from korformer.text.vocabulary import LARGEST_SIZE, Scheme, Vocabulary
 from korformer.text.wordpiece_counts import EvenSample, WordCounts
-from korformer.text.wordpiece_merges import Merge, Merger, Symbol
+from korformer.text.wordpiece_merges import Merger, Symbol
 
 _PROGRESS_SECONDS = 0.1
 _SHOWN_AT_MOST = 20
@@ -80,11 +80,11 @@ def train_vocabulary(
 
     Raises:
         UsageError: the size is impossible; the message names the nearest that is possible.
-        InputError: there is no word in the documents.
+        InputError: there is no word in the documents, or a lone surrogate.
     """
     settings = settings or VocabularySettings()
     check_size(settings)
-    words = _count_words(documents, settings, listen)
+    words = _count_words(_checked(documents), settings, listen)
     if not words:
         raise InputError("no words in it", where="corpus", hint="A vocabulary needs text to learn from.")
     learn = _learn_lossless if settings.scheme == "lossless" else _learn_bert
@@ -93,6 +93,18 @@ def train_vocabulary(
         text = f"the vocabulary has {len(tokens):,} tokens: the corpus is too small for {settings.size:,}"
         listen(Notice(text=text, level="warning"))
     return Vocabulary(tokens, settings.scheme)
+
+
+def _checked(documents: Iterable[str]) -> Iterator[str]:
+    """The documents, if they are Unicode text."""
+    for index, document in enumerate(documents):
+        try:
+            document.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"half of a surrogate pair at character {error.start:,}", where=f"document {index + 1:,}"
+            ) from error
+        yield document
 
 
 def _count_words(documents: Iterable[str], settings: VocabularySettings, listen: Listener) -> Mapping[str, int]:
@@ -131,14 +143,14 @@ def _learn_lossless(words: Mapping[str, int], settings: VocabularySettings, list
     """
     counts = _count_symbols(words)
     symbols = sorted(counts, key=_by_form)
-    savings = {symbol: (len(symbol.text.encode("utf-8", "surrogatepass")) - 1) * counts[symbol] for symbol in symbols}
-    candidates = [symbol for symbol in symbols if savings[symbol] >= settings.min_count and not _is_surrogate(symbol)]
+    savings = {symbol: (len(symbol.text.encode("utf-8")) - 1) * counts[symbol] for symbol in symbols}
+    candidates = [symbol for symbol in symbols if savings[symbol] >= settings.min_count]
     candidates.sort(key=lambda symbol: -savings[symbol])
     room = settings.size - lossless.SMALLEST_SIZE
     merges: list[Symbol] = []
     characters = 0
     progress = _Progress("learning tokens", room, "tokens", listen)
-    for merge in Merger(words, [symbol for symbol in symbols if not _is_surrogate(symbol)], min_count=settings.min_count):
+    for merge in Merger(words, symbols, min_count=settings.min_count):
         while characters < len(candidates) and savings[candidates[characters]] >= merge.count:
             characters += 1
         if len(merges) + characters >= room:
@@ -162,7 +174,7 @@ def _learn_bert(words: Mapping[str, int], settings: VocabularySettings, listen: 
     for symbol, count in counts.items():
         characters[symbol.text] += count
     by_frequency = sorted(characters, key=lambda character: (-characters[character], character))
-    alphabet = {character for character in by_frequency[: settings.limit_alphabet] if not "\ud800" <= character <= "\udfff"}
+    alphabet = set(by_frequency[: settings.limit_alphabet])
     symbols = [Symbol(character, continuing=False) for character in sorted(alphabet)]
     symbols += sorted(symbol for symbol in counts if symbol.continuing and symbol.text in alphabet)
     tokens = [*SPECIAL_TOKENS, *map(_bert_token, symbols)]
@@ -196,10 +208,6 @@ def _count_symbols(words: Mapping[str, int]) -> Counter[Symbol]:
 
 def _by_form(symbol: Symbol) -> tuple[bool, str]:
     return symbol.continuing, symbol.text
-
-
-def _is_surrogate(symbol: Symbol) -> bool:
-    return "\ud800" <= symbol.text <= "\udfff"
 
 
 def _bert_token(symbol: Symbol) -> str:

@@ -70,7 +70,7 @@ class EvenSample:
 
     def add(self, document: str) -> None:
         """Offer a document."""
-        data = document.encode("utf-8", "surrogatepass")
+        data = document.encode("utf-8")
         index = self.offered
         self.offered += 1
         self.offered_bytes += len(data)
@@ -91,8 +91,7 @@ class EvenSample:
 
     def __iter__(self) -> Iterator[str]:
         for data in self._documents.values():
-            yield data.decode("utf-8", "surrogatepass")
-
+            yield data.decode("utf-8")
 
 
 def _draw(index: int) -> int:

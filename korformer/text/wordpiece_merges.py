@@ -5,12 +5,12 @@ smaller ids comes first, so the same counts always give the same tokens. (The `t
 numbers the continuing characters in the order of a hash table, and its ties fall differently at every run:
 huggingface/tokenizers #1794.)
 
-All words lie in one array, a position a character, each linked to its neighbours; joined positions drop out of the chain.
-Positions are listed only for pairs that occur at least `floor` times. When no such pair is left, the floor falls and the
-array, much shorter by then, is listed anew: memory and time go where merges will happen.
+All words lie in one array, a position a character, each linked to its neighbours; joined positions drop out of the
+chain. Positions are listed only for pairs that occur at least `floor` times. When no such pair is left, the floor falls
+and the array, much shorter by then, is listed anew: memory and time go where merges will happen.
 
-No two merges make the same symbol: what happens between two places that no merge ever crosses depends on nothing outside
-them, so equal texts are put together in the same way.
+No two merges make the same symbol: what happens between two places that no merge ever crosses hangs on nothing outside,
+so equal texts are always put together in the same way.
 
 Legend: P positions.
 """
@@ -43,7 +43,8 @@ class Symbol(NamedTuple):
     continuing: bool
 
 
-class Merge(NamedTuple):
+@dataclass(frozen=True)
+class Merge:
     """One step: what the pair became, and how often it occurred."""
 
     symbol: Symbol
@@ -52,7 +53,7 @@ class Merge(NamedTuple):
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs by their keys (left id, 32 bits, right id): how often each occurs and, in `positions`, from where to where."""
+    """Pairs by their keys (left id, 32 bits, right id): how often each occurs, and its stretch of `positions`."""
 
     keys: Integers
     counts: Integers
@@ -121,7 +122,8 @@ class Merger:
         begins_run[1:] = self._next_P[at[:-1]] != at[1:]
         index = np.arange(len(at))
         run_start = np.maximum.accumulate(np.where(begins_run, index, 0))
-        return at[(index - run_start) % 2 == 0]
+        every_second: Positions = at[(index - run_start) % 2 == 0]
+        return every_second
 
     def _forget_pairs(self, at: Positions) -> None:
         """Take the pairs that the positions `at` and their right neighbours belong to out of the counts."""
@@ -154,13 +156,15 @@ class Merger:
             heapq.heappush(self._queue, (-count, key))
 
     def _pairs_at(self, at: Positions) -> _Pairs:
-        """The pairs that begin at the positions `at`, each of which stands there once; those over a gap do not count."""
+        """The pairs that begin at the positions `at`, none of them given twice; a gap makes no pair."""
         left, right = self._symbol_P[at], self._symbol_P[self._next_P[at]]
         inside = (left >= 0) & (right >= 0)
         keys = left[inside].astype(np.int64) << 32 | right[inside]
         order = np.argsort(keys, kind="stable")
         keys, at = keys[order], at[inside][order]
-        bounds = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]])) if len(keys) else np.zeros(1, int)
+        bounds = (
+            np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]])) if len(keys) else np.zeros(1, int)
+        )
         starts, ends = bounds[:-1], bounds[1:]
         counts = np.add.reduceat(self._weight_P[at], starts) if len(keys) else starts
         return _Pairs(keys[starts], counts, at, starts, ends)
@@ -175,7 +179,7 @@ class Merger:
         return most >= self._min_count
 
     def _compact(self) -> None:
-        """Drop the positions that are gone, words that are one symbol by now, and all but one gap of a run; link the rest."""
+        """Drop positions that are gone, words that are one symbol by now, and gaps after gaps; link the rest."""
         kept = self._symbol_P != _GONE
         symbols, weights = self._symbol_P[kept], self._weight_P[kept]
         gap = symbols == _GAP
@@ -195,7 +199,7 @@ def _lay_out(words: Mapping[str, int], symbols: Sequence[Symbol]) -> tuple[Posit
     for index, symbol in enumerate(symbols):
         (go_on if symbol.continuing else begin)[ord(symbol.text)] = index
     lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
-    code_points = np.frombuffer("\0".join(["", *words, ""]).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    code_points = np.frombuffer("\0".join(["", *words, ""]).encode("utf-32-le"), dtype=np.uint32)
     gaps = np.append(0, np.cumsum(lengths + 1))
     result = go_on[code_points]
     result[gaps[:-1] + 1] = begin[code_points[gaps[:-1] + 1]]

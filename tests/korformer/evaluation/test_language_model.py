@@ -11,11 +11,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from korformer.errors import DivergedError, InputError, UsageError
 from korformer.evaluation.context import BLOCK_TOKENS, context_lengths
 from korformer.evaluation.language_model import LmSettings, evaluate_lm, token_characters, validate
+from korformer.evaluation.sampling import read_window, sample_windows
+from korformer.evaluation.windows import IGNORED, document_segments
 from korformer.events import Event, Progress
 
 TEXTS = [
@@ -168,8 +172,8 @@ def test_by_context_predicts_the_same_tokens_with_less_context() -> None:
     ids = ByteVocabulary().encode_batch([text], add_special_tokens=True)[0]
     longest = 64 - BLOCK_TOKENS + 1
     assert context_lengths(64) == [16, longest]
-    settings = LmSettings(context_sample=100_000, context_share=1000.0)
-    rows = evaluate_lm(model, ByteVocabulary(), [text], settings).by_context
+    whole_sample = LmSettings(context_sample=100_000, context_share=1000.0)
+    rows = evaluate_lm(model, ByteVocabulary(), [text], whole_sample).by_context
     first_targets = range(longest, len(ids) - BLOCK_TOKENS + 1, BLOCK_TOKENS)
     for row, context in zip(rows, (16, longest), strict=True):
         bits = [
@@ -255,21 +259,28 @@ class Store:
     """Tokenized documents in memory."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._ids = [
-            np.array(ids, dtype=np.uint16) for ids in ByteVocabulary().encode_batch(texts, add_special_tokens=True)
-        ]
+        encoded = ByteVocabulary().encode_batch(texts, add_special_tokens=True)
+        self.ids = np.array([token for ids in encoded for token in ids], dtype=np.uint16)
+        self.ends = np.cumsum([len(ids) for ids in encoded])
         self.documents = len(texts)
-        self.tokens = sum(map(len, self._ids))
+        self.tokens = len(self.ids)
         self.characters = sum(map(len, texts))
 
-    def document(self, index: int) -> NDArray[np.uint16]:
-        return self._ids[index]
+    def spans(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        begins = np.concatenate([[0], self.ends[:-1]])
+        return np.stack([begins, self.ends], axis=1)[indices]
+
+    def read(self, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.uint16]:
+        return np.concatenate([self.ids[begin:end] for begin, end in zip(begins, ends, strict=True)])
 
 
-def test_validation_on_everything_is_the_evaluation() -> None:
-    expected = evaluate_lm(FakeModel(), ByteVocabulary(), TEXTS).metrics()
-    for documents in (Store(TEXTS), TEXTS):
-        assert validate(FakeModel(), ByteVocabulary(), documents).metrics() == pytest.approx(expected, rel=1e-9)
+@pytest.mark.parametrize("max_tokens", [None, 10**6])
+def test_validation_on_everything_is_the_evaluation(max_tokens: int | None) -> None:
+    expected = evaluate_lm(FakeModel(), ByteVocabulary(), TEXTS)
+    result = validate(FakeModel(), ByteVocabulary(), Store(TEXTS), max_tokens=max_tokens)
+    assert result.metrics() == pytest.approx(expected.metrics(), rel=1e-9)
+    assert [row.tokens for row in result.by_position] == [row.tokens for row in expected.by_position]
+    assert result.standard_error == pytest.approx(expected.standard_error, rel=1e-9)
 
 
 @pytest.mark.parametrize("scheme", ["lossless", "bert"])
@@ -282,8 +293,46 @@ def test_validation_stops_at_its_budget_and_counts_only_the_characters_it_saw(sc
     assert one.tokens == 200
     # Three bytes a syllable, one a space: between a third and all of the tokens.
     assert 60 <= one.characters <= 200
-    other = validate(FakeModel(), vocabulary, store, max_tokens=200, settings=LmSettings(by_context=False, seed=1))
-    assert other.bits != one.bits
+    assert validate(FakeModel(), vocabulary, store, max_tokens=200, seed=1).bits != one.bits
+
+
+def test_samples_of_validation_estimate_the_whole() -> None:
+    # One long document must be neither all of a sample nor absent from it.
+    store = Store([TEXTS[2] * 5, *TEXTS])
+    whole = validate(FakeModel(), ByteVocabulary(), store).bits_per_token
+    samples = [validate(FakeModel(), ByteVocabulary(), store, max_tokens=150, seed=seed) for seed in range(40)]
+    figures = np.array([sample.bits_per_token for sample in samples])
+    assert abs(figures.mean() - whole) < 3 * figures.std(ddof=1) / math.sqrt(len(figures))
+    assert figures.std(ddof=1) < 0.15 * whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=12),
+    window=st.integers(2, 12),
+    max_tokens=st.one_of(st.none(), st.integers(1, 200)),
+)
+def test_sampled_windows_are_windows_of_the_whole(lengths: list[int], window: int, max_tokens: int | None) -> None:
+    store = Store(["a" * length for length in lengths])
+    store.ids = np.arange(store.tokens, dtype=np.uint16)  # so that a token tells its place
+    every = {}
+    for document, (begin, end) in enumerate(store.spans(np.arange(store.documents))):
+        for segment in document_segments(document, store.ids[begin:end], window):
+            every[document, segment.start] = segment
+    windows = sample_windows(store, window=window, max_tokens=max_tokens, seed=3)
+    counted = 0
+    shortened = 0
+    for index, document in enumerate(windows.document.tolist()):
+        segment = read_window(store, windows, index, window=window, name=document)
+        whole = every.pop((document, segment.start))
+        np.testing.assert_array_equal(segment.inputs, whole.inputs[: len(segment)])
+        np.testing.assert_array_equal(segment.targets, whole.targets[: len(segment)])
+        shortened += len(segment) < len(whole)
+        counted += int((segment.targets != IGNORED).sum())
+    everything = store.tokens - store.documents
+    assert counted == (everything if max_tokens is None else min(max_tokens, everything))
+    assert shortened <= 1
+    assert not every or max_tokens is not None
 
 
 def test_characters_of_tokens_add_up_to_the_text() -> None:

@@ -27,7 +27,7 @@ def command(
         list[str] | None,
         typer.Option(metavar="FILE...", help="Training text: files, folders, globs; compressed or not."),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
     valid: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Held-out text to validate on.")] = None,
     output: Annotated[
         Path | None,

@@ -13,11 +13,17 @@ CHARACTERS = "".join(chr(byte) if byte not in _HIDDEN else chr(0x100 + _HIDDEN.i
 """The character of each byte, at the byte's index."""
 
 _BYTES = {character: byte for byte, character in enumerate(CHARACTERS)}
+_TO_CHARACTERS = dict(enumerate(CHARACTERS))
 
 
 def spell(data: bytes) -> str:
     """`data`, a character a byte."""
-    return data.decode("latin-1").translate(dict(enumerate(CHARACTERS)))
+    return data.decode("latin-1").translate(_TO_CHARACTERS)
+
+
+def is_spelt(text: str) -> bool:
+    """Whether every character of `text` stands for a byte."""
+    return _BYTES.keys() >= set(text)
 
 
 def unspell(spelt: str) -> bytes:

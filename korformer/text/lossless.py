@@ -131,7 +131,7 @@ def problem(tokens: Sequence[str]) -> str | None:
     if missing:
         return f"lacks tokens for {missing} of the {len(BYTE_TOKENS)} bytes, so it could not spell every text"
     for token_id, spelt in enumerate(tokens[len(SPECIAL_TOKENS) :], len(SPECIAL_TOKENS)):
-        if not spelt.removeprefix(CONTINUING) or not set(spelt) <= set(byte_level.CHARACTERS):
+        if not spelt.removeprefix(CONTINUING) or not byte_level.is_spelt(spelt):
             return f"token {token_id} does not spell bytes: {spelt[:40]!r}"
     return None
 

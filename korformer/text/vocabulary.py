@@ -15,6 +15,7 @@ import codecs
 import functools
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -47,7 +48,6 @@ LARGEST_SIZE = 1 << 18
 """Tokens that a vocabulary may have."""
 
 _TOKENIZER, _CONFIG, _LIST = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
-_LIMIT_BYTES = 32 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -107,11 +107,10 @@ class Vocabulary:
             ModelDirectoryError: it has no vocabulary, or one that is malformed or of no scheme known here.
         """
         directory = Path(directory)
-        name = _TOKENIZER
-        if not (directory / _TOKENIZER).is_symlink() and not (directory / _TOKENIZER).exists():
-            name = _LIST if (directory / _LIST).exists() else _TOKENIZER
+        has_only_list = os.path.lexists(directory / _LIST) and not os.path.lexists(directory / _TOKENIZER)
+        name = _LIST if has_only_list else _TOKENIZER
         where = str(directory / name)
-        data = read_inside(directory, name, limit_bytes=_LIMIT_BYTES)
+        data = read_inside(directory, name)
         try:
             if name == _LIST:
                 return cls(_read_list(data), "bert")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 
@@ -67,7 +68,8 @@ def peak_memory_bytes(device: torch.device) -> int:
         import resource  # not on every system
     except ImportError:
         return int(psutil.Process().memory_info().rss)
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
+    peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, the others kilobytes
 
 
 def gpu_utilisation(device: torch.device) -> float | None:

@@ -154,7 +154,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(folder: Path, number: signa
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder)
     metrics = folder / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not metrics.exists() or '"step"' not in metrics.read_text()):
+    while time.monotonic() < deadline and (not metrics.exists() or '"event": "step"' not in metrics.read_text()):
         time.sleep(0.05)
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)

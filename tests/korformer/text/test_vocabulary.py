@@ -537,12 +537,13 @@ def test_files_of_something_else_are_refused(name: str, data: bytes, tmp_path: P
         Vocabulary.load(tmp_path)
 
 
+@pytest.mark.parametrize("scheme", ["lossless", "bert"])
 def test_a_file_cut_or_damaged_anywhere_gives_this_error_or_a_vocabulary(
-    directories: dict[str, Path], tmp_path: Path
+    scheme: str, directories: dict[str, Path], tmp_path: Path
 ) -> None:
-    data = (directories["lossless"] / "tokenizer.json").read_bytes()
+    data = (directories[scheme] / "tokenizer.json").read_bytes()
     draw = random.Random(9)
-    for _ in range(150):
+    for _ in range(100):
         at = draw.randrange(len(data))
         damaged = bytearray(data)
         if draw.random() < 0.5:
@@ -554,7 +555,8 @@ def test_a_file_cut_or_damaged_anywhere_gives_this_error_or_a_vocabulary(
             loaded = Vocabulary.load(tmp_path)
         except ModelDirectoryError:
             continue
-        assert loaded.decode(loaded.encode(CORPUS[0])) == nfc(CORPUS[0])
+        text = loaded.decode(loaded.encode(CORPUS[0]))
+        assert scheme == "bert" or text == nfc(CORPUS[0])
 
 
 def test_lists_with_a_token_twice_or_too_many_are_refused(tmp_path: Path) -> None:

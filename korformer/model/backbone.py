@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
-from reformer_pytorch.reformer_pytorch import LSHSelfAttention, ReformerLM, ReZero
+from reformer_pytorch.reformer_pytorch import ReformerLM
 from torch import Tensor, nn
 
 from korformer.model.attention.causal_lsh import causal_lsh, local
 from korformer.model.attention.full import full
 from korformer.model.attention.hashing import drawn_rotations, hash_buckets, stored_rotations
+from korformer.model.blocks import (
+    apply_feed_forward,
+    finish_attention,
+    inner_attention,
+    norm_input,
+    project,
+    queries_and_keys,
+)
 from korformer.model.config import ModelConfig
+from korformer.model.decode import DecodeState
 from korformer.model.losses import linear_cross_entropy, token_losses
-from korformer.model.positions import look_up, position_table, rotate
-
-if TYPE_CHECKING:
-    from korformer.model.decode import DecodeState
+from korformer.model.positions import look_up, position_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +130,6 @@ class ReformerModel(nn.Module):
 
     def new_state(self) -> DecodeState:
         """An empty context to read and write a text token by token."""
-        from korformer.model.decode import DecodeState  # decode is built on this module
-
         return DecodeState(self)
 
     @property
@@ -259,41 +262,3 @@ class ReformerModel(nn.Module):
         """Cross-entropy of each token in nats, (B, T) float32; 0 where the target is -100. No gradient."""
         narrow = self.lm.out[0](hidden_BTD).flatten(0, 1)
         return token_losses(narrow, self.head_weight, self.head_bias, targets_BT.flatten()).view(targets_BT.shape)
-
-
-def inner_attention(wrapper: nn.Module) -> LSHSelfAttention:
-    """The projections inside a norm or ReZero wrapper."""
-    attention: LSHSelfAttention = cast("LSHSelfAttention", wrapper.fn)
-    return attention
-
-
-def norm_input(wrapper: nn.Module, x: Tensor) -> Tensor:
-    """What a wrapped module sees of its input."""
-    return x if isinstance(wrapper, ReZero) else cast("nn.Module", wrapper.norm)(x)
-
-
-def project(attention: LSHSelfAttention, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
-    """Shared query-key and value vectors, each (B, H, T, d)."""
-    B, T, _ = x_BTD.shape
-    qk = attention.toqk(x_BTD)
-    v = attention.tov(x_BTD).repeat(1, 1, attention.v_head_repeats)
-    qk_BHTd, v_BHTd = (y.view(B, T, attention.heads, -1).transpose(1, 2) for y in (qk, v))
-    return qk_BHTd, v_BHTd
-
-
-def queries_and_keys(qk_BHTd: Tensor, angles_BTd: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Queries and unit-length keys, turned by their position where positions are rotations."""
-    q = qk_BHTd if angles_BTd is None else rotate(qk_BHTd, angles_BTd)
-    return q, F.normalize(q, dim=-1)
-
-
-def finish_attention(wrapper: nn.Module, out_BHTd: Tensor) -> Tensor:
-    """Merge the heads and project back, (B, T, D)."""
-    merged: Tensor = inner_attention(wrapper).to_out(out_BHTd.transpose(1, 2).flatten(2))
-    return merged * wrapper.g if isinstance(wrapper, ReZero) else merged
-
-
-def apply_feed_forward(wrapper: nn.Module, x_BTD: Tensor) -> Tensor:
-    """A wrapped feed-forward block, (B, T, D)."""
-    out: Tensor = cast("nn.Module", wrapper.fn)(norm_input(wrapper, x_BTD))
-    return out * wrapper.g if isinstance(wrapper, ReZero) else out

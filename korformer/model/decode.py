@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,7 @@ from korformer.model.attention.banded import SELF_BIAS
 from korformer.model.attention.causal_lsh import causal_lsh, local
 from korformer.model.attention.full import full
 from korformer.model.attention.hashing import hash_buckets
-from korformer.model.backbone import (
-    ReformerModel,
+from korformer.model.blocks import (
     apply_feed_forward,
     finish_attention,
     inner_attention,
@@ -31,6 +31,9 @@ from korformer.model.backbone import (
 )
 from korformer.model.buckets import BucketTable
 from korformer.model.positions import position_table
+
+if TYPE_CHECKING:
+    from korformer.model.backbone import ReformerModel
 
 FIRST_TOKENS = 256
 """Tokens that a new state has room for; it doubles when they are used up."""

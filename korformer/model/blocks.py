@@ -1,0 +1,52 @@
+"""What a layer does beside attending: norms, projections and the feed-forward block of reformer-pytorch's modules.
+
+Legend: B samples, T tokens, D model width, H heads, d head width.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F
+from reformer_pytorch.reformer_pytorch import LSHSelfAttention, ReZero
+from torch import Tensor, nn
+
+from korformer.model.positions import rotate
+
+
+def inner_attention(wrapper: nn.Module) -> LSHSelfAttention:
+    """The projections inside a norm or ReZero wrapper."""
+    attention: LSHSelfAttention = cast("LSHSelfAttention", wrapper.fn)
+    return attention
+
+
+def norm_input(wrapper: nn.Module, x: Tensor) -> Tensor:
+    """What a wrapped module sees of its input."""
+    return x if isinstance(wrapper, ReZero) else cast("nn.Module", wrapper.norm)(x)
+
+
+def project(attention: LSHSelfAttention, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    """Shared query-key and value vectors, each (B, H, T, d)."""
+    B, T, _ = x_BTD.shape
+    qk = attention.toqk(x_BTD)
+    v = attention.tov(x_BTD).repeat(1, 1, attention.v_head_repeats)
+    qk_BHTd, v_BHTd = (y.view(B, T, attention.heads, -1).transpose(1, 2) for y in (qk, v))
+    return qk_BHTd, v_BHTd
+
+
+def queries_and_keys(qk_BHTd: Tensor, angles_BTd: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Queries and unit-length keys, turned by their position where positions are rotations."""
+    q = qk_BHTd if angles_BTd is None else rotate(qk_BHTd, angles_BTd)
+    return q, F.normalize(q, dim=-1)
+
+
+def finish_attention(wrapper: nn.Module, out_BHTd: Tensor) -> Tensor:
+    """Merge the heads and project back, (B, T, D)."""
+    merged: Tensor = inner_attention(wrapper).to_out(out_BHTd.transpose(1, 2).flatten(2))
+    return merged * wrapper.g if isinstance(wrapper, ReZero) else merged
+
+
+def apply_feed_forward(wrapper: nn.Module, x_BTD: Tensor) -> Tensor:
+    """A wrapped feed-forward block, (B, T, D)."""
+    out: Tensor = cast("nn.Module", wrapper.fn)(norm_input(wrapper, x_BTD))
+    return out * wrapper.g if isinstance(wrapper, ReZero) else out

@@ -146,7 +146,8 @@ def _show(report: VocabularyReport, vocabulary: Vocabulary, *, is_held_out: bool
     """Put the report on stderr."""
     from korformer.commands.console import printable
 
-    source = "text it has not seen" if is_held_out else "the text it was learnt from (too little to hold any out)"
+    source = "text it has not seen" if is_held_out else "the text it was learnt from"
+    reason = "" if is_held_out else " (too few to hold any out)"
     rows = [
         ("[UNK] rate", f"{report.unknown_rate:.3%}"),
         *([("parts of characters", f"{report.byte_rate:.3%}")] if vocabulary.scheme == "lossless" else []),
@@ -155,7 +156,7 @@ def _show(report: VocabularyReport, vocabulary: Vocabulary, *, is_held_out: bool
     ]
     lines = [
         f"The {vocabulary.scheme} vocabulary of {vocabulary.size:,} tokens on {source},",
-        f"{report.documents:,} documents of {report.characters:,} characters:",
+        f"{report.documents:,} documents of {report.characters:,} characters{reason}:",
         *(f"  {_padded(name, 24)}{value:>9}" for name, value in rows),
     ]
     for split in report.splits:

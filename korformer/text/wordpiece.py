@@ -22,7 +22,6 @@ from korformer.text.wordpiece_counts import EvenSample, WordCounts
 from korformer.text.wordpiece_merges import Merger, Symbol
 
 _PROGRESS_SECONDS = 0.1
-_SHOWN_AT_MOST = 20
 
 
 class VocabularySettings(Settings):
@@ -126,6 +125,7 @@ def _count_words(documents: Iterable[str], settings: VocabularySettings, listen:
         for index, document in enumerate(sample):
             words.add(document)
             progress.reach(index + 1)
+        progress.end(len(sample))
     if words.most_missed:
         text = (
             f"more than {settings.max_words:,} different words: those seen {words.most_missed:,} times or less "
@@ -158,7 +158,7 @@ def _learn_lossless(words: Mapping[str, int], settings: VocabularySettings, list
         merges.append(merge.symbol)
         progress.reach(len(merges) + characters)
     kept = sorted(candidates[: room - len(merges)], key=_by_form)
-    progress.reach(room)
+    progress.end(len(merges) + len(kept))
     learnt = [lossless.token(symbol.text, continuing=symbol.continuing) for symbol in [*kept, *merges]]
     return [*SPECIAL_TOKENS, *lossless.BYTE_TOKENS, *learnt]
 
@@ -192,7 +192,7 @@ def _learn_bert(words: Mapping[str, int], settings: VocabularySettings, listen: 
             progress.reach(len(tokens))
             if len(tokens) == settings.size:
                 break
-    progress.reach(settings.size)
+    progress.end(len(tokens))
     return tokens
 
 
@@ -223,6 +223,9 @@ class _Progress:
 
     def reach(self, done: int) -> None:
         now = time.monotonic()
-        if now >= self._due or done == self._total:
+        if now >= self._due and done < self._total:
             self._due = now + _PROGRESS_SECONDS
             self._listen(Progress(stage=self._stage, done=done, total=self._total, unit=self._unit))
+
+    def end(self, done: int) -> None:
+        self._listen(Progress(stage=self._stage, done=done, total=done, unit=self._unit))

@@ -88,7 +88,7 @@ def test_a_corpus_too_small_to_hold_any_out_is_measured_itself(
     (tmp_path / "small.txt").write_text("\n\n".join(LINES), encoding="utf-8")
     code, _, err = run(capsys, tmp_path / "small.txt", "-o", tmp_path / "v", "--size", 480)
     assert code == 0
-    assert "too little to hold any out" in err
+    assert "too few to hold any out" in err
 
 
 def test_decomposed_and_compressed_corpora_give_the_same(

@@ -267,13 +267,13 @@ def test_what_transformers_saves_again_is_the_same_vocabulary(
     assert Vocabulary.load(tmp_path).fingerprint == vocabulary.fingerprint
 
 
-def seeds_tokenizer(path: Path) -> BertWordPieceTokenizer:
+def original_tokenizer(path: Path) -> BertWordPieceTokenizer:
     options = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": False, "lowercase": False}
     return BertWordPieceTokenizer(str(path / "vocab.txt"), **options)
 
 
 def test_bert_gives_the_ids_of_bert_word_piece_tokenizer(bert: Vocabulary, directories: dict[str, Path]) -> None:
-    library = seeds_tokenizer(directories["bert"])
+    library = original_tokenizer(directories["bert"])
     texts = [nfc(text) for text in [*TEXTS.values(), *random_texts(500, seed=6), *CORPUS]]
     for special in (False, True):
         for text, ids in zip(texts, bert.encode_batch(texts, add_special_tokens=special), strict=True):

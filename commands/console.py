@@ -93,8 +93,8 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_figure(value: float) -> str:
-    """A measured number, four significant digits."""
-    return f"{value:,.4g}"
+    """A count whole, a measured number with four significant digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 class Stage:

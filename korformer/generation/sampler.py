@@ -90,12 +90,20 @@ class Sampler:
         for token in (*NEVER_WRITTEN, SEP_ID):
             self.pieces[token] = b""
         self.table = ContinuationTable(self.pieces, end_id=SEP_ID)
+        self.begins_with_space = torch.tensor([piece.startswith(b" ") for piece in self.pieces])
         self._settings: SamplingSettings | None = None
         self._bias: tuple[Tensor, Tensor] | None = None
         self._banned: Tensor | None = None
 
     def draw(
-        self, logits_V: Tensor, tokens: Sequence[int], settings: SamplingSettings, *, seed: int, alternatives: int = 0
+        self,
+        logits_V: Tensor,
+        tokens: Sequence[int],
+        settings: SamplingSettings,
+        *,
+        seed: int,
+        alternatives: int = 0,
+        only: Tensor | None = None,
     ) -> Draw:
         """Draw the token that follows `tokens`.
 
@@ -107,6 +115,7 @@ class Sampler:
             settings: how to draw; its own seed is not looked at.
             seed: decides the draw.
             alternatives: how many of the likeliest tokens to tell; costs nothing at 0.
+            only: (V,) bool, tokens that may come at this place; any where it is None.
 
         Raises:
             UsageError: the settings name a token that the vocabulary lacks, or ban everything that could come.
@@ -116,6 +125,8 @@ class Sampler:
         if not raw.max().isfinite():  # the maximum of scores with a NaN among them is NaN
             raise ModelDirectoryError("the model's output is not a number", hint="Its weights are damaged.")
         allowed = self.table.allowed(advance(BOUNDARY, self.table.unfinished(tokens)))
+        if only is not None:
+            allowed = allowed & only
         draws = uniform("generation", seed, len(tokens), shape=(2,))
         filtered = filter_scores(
             self._prepared(raw, allowed, settings),

@@ -114,7 +114,10 @@ def generate(
         An iterator of GeneratedToken with a `summary`.
     """
     window = model if isinstance(model, ContextWindow) else ContextWindow(model)
-    tokens = prompt_ids(vocabulary, prompt) if isinstance(prompt, str) else list(prompt)
+    space_owed = isinstance(prompt, str) and vocabulary.scheme == "lossless" and _ends_in_one_space(prompt)
+    if isinstance(prompt, str):
+        prompt = prompt_ids(vocabulary, prompt[:-1] if space_owed else prompt)
+    tokens = list(prompt)
     if not tokens:
         raise ValueError("a text has at least one token, [CLS]")
     return Stream(
@@ -123,10 +126,20 @@ def generate(
         tokens,
         _source(settings),
         drop_first_space=vocabulary.scheme == "bert",
+        space_owed=space_owed,
         alternatives=_count(alternatives),
         listen=listen,
         cancelled=cancelled,
     )
+
+
+def _ends_in_one_space(prompt: str) -> bool:
+    """Whether a space at the end belongs to the word that is to come.
+
+    In a lossless vocabulary a space is part of the word after it. Read as a token of its own it would be followed by
+    what training has hardly shown, so it is kept back and the first token has to bring it.
+    """
+    return len(prompt) > 1 and prompt[-1] == " " and not prompt[-2].isspace()
 
 
 def _source(settings: SettingsSource) -> Callable[[], SamplingSettings]:
@@ -154,6 +167,7 @@ class Stream(Iterator[GeneratedToken]):
         settings: Callable[[], SamplingSettings],
         *,
         drop_first_space: bool,
+        space_owed: bool,
         alternatives: Callable[[], int],
         listen: Listener,
         cancelled: Callable[[], bool],
@@ -170,6 +184,9 @@ class Stream(Iterator[GeneratedToken]):
         self._decoder.decode(sampler.table.unfinished(tokens))
         # Words of a bert vocabulary bring the space before them; the first word of a document has none.
         self._at_start = drop_first_space and not any(sampler.pieces[token] for token in tokens)
+        if space_owed:
+            self._at_start = True
+        self._space_owed = space_owed
         self._random_seed = draw_seed()
         self._seed: int | None = None
         self._texts: list[str] = []
@@ -226,8 +243,14 @@ class Stream(Iterator[GeneratedToken]):
     def _draw(self, scores: Tensor, settings: SamplingSettings) -> Draw:
         seed = self._random_seed if settings.seed is None else settings.seed
         draw = self._sampler.draw(
-            scores, self._window.tokens, settings, seed=seed, alternatives=max(0, self._alternatives())
+            scores,
+            self._window.tokens,
+            settings,
+            seed=seed,
+            alternatives=max(0, self._alternatives()),
+            only=self._sampler.begins_with_space if self._space_owed else None,
         )
+        self._space_owed = False
         if self._seed is None:
             self._seed = seed
             self._clock.mark()

@@ -343,6 +343,7 @@ def test_figures_for_people() -> None:
     ]
     assert format_seconds(float("inf")) == format_seconds(1e9)
     assert format_figure(12345.678) == "1.235e+04"
+    assert format_figure(57970) == "57,970"
 
 
 def test_environment_of_this_file_is_not_a_terminal() -> None:

@@ -226,10 +226,10 @@ def test_cancelling_while_the_prompt_is_read(vocabulary: Any, make_model: Make) 
 
 def test_a_prompt_longer_than_the_window(vocabulary: Any, make_model: Make) -> None:
     events: list[Event] = []
-    stream = generate(make_model(max_tokens=16), vocabulary, "나무가 " * 200, OPEN, listen=events.append)
+    stream = generate(make_model(max_tokens=16), vocabulary, ("나무가 " * 200).rstrip(), OPEN, listen=events.append)
     assert len(list(stream)) == 40
     notices = [event for event in events if isinstance(event, Notice)]
-    assert "601 tokens" in notices[0].text
+    assert "600 tokens" in notices[0].text
     assert len(notices) > 5
     assert any(isinstance(event, Progress) and event.done == event.total for event in events)
 
@@ -273,3 +273,27 @@ def test_faults_of_a_user_reach_them(vocabulary: Any, make_model: Make) -> None:
         list(generate(make_model(), vocabulary, "", SamplingSettings(banned_tokens=(10**6,))))
     with pytest.raises(ValueError, match="at least one"):
         generate(make_model(), vocabulary, [], OPEN)
+
+
+def test_a_space_at_the_end_of_a_prompt_belongs_to_the_first_word(vocabulary: Any, make_model: Make) -> None:
+    """It is never read as a token of its own: the first token brings it, and its text leaves it out."""
+    for seed in range(20):
+        settings = SamplingSettings(seed=seed, max_new_tokens=6, temperature=2.0, top_p=1.0)
+        window = ContextWindow(make_model())
+        stream = generate(window, vocabulary, "안녕 ", settings)
+        text = text_of(list(stream))
+        first = window.tokens[2]
+        assert vocabulary.token_bytes(first).startswith(b" ")
+        spelt = b"".join(map(vocabulary.token_bytes, window.tokens))
+        assert spelt.decode(errors="ignore").startswith("안녕 " + text[:1])
+        assert stream.summary.prompt_tokens == 2
+
+
+@pytest.mark.parametrize("prompt", ["안녕  ", " ", "안녕\n", "안녕\n "])
+def test_other_white_space_at_the_end_of_a_prompt_is_read_as_it_is(
+    vocabulary: Any, make_model: Make, prompt: str
+) -> None:
+    window = ContextWindow(make_model())
+    list(generate(window, vocabulary, prompt, SamplingSettings(seed=0, max_new_tokens=1)))
+    expected = prompt_ids(vocabulary, prompt)
+    assert list(window.tokens[: len(expected)]) == expected

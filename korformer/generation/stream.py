@@ -186,7 +186,7 @@ class Stream(Iterator[GeneratedToken]):
         self._at_start = drop_first_space and not any(sampler.pieces[token] for token in tokens)
         if space_owed:
             self._at_start = True
-        self._space_owed = space_owed
+        self._only = sampler.begins_with_space if space_owed else None
         self._random_seed = draw_seed()
         self._seed: int | None = None
         self._texts: list[str] = []
@@ -248,9 +248,11 @@ class Stream(Iterator[GeneratedToken]):
             settings,
             seed=seed,
             alternatives=max(0, self._alternatives()),
-            only=self._sampler.begins_with_space if self._space_owed else None,
+            only=self._only,
         )
-        self._space_owed = False
+        # A first token that is the owed space alone may not be followed by a second one.
+        alone = self._only is self._sampler.begins_with_space and self._sampler.pieces[draw.token_id] == b" "
+        self._only = ~self._sampler.begins_with_space if alone else None
         if self._seed is None:
             self._seed = seed
             self._clock.mark()

@@ -289,6 +289,22 @@ def test_a_space_at_the_end_of_a_prompt_belongs_to_the_first_word(vocabulary: An
         assert stream.summary.prompt_tokens == 2
 
 
+def test_the_space_of_a_prompt_does_not_become_two(vocabulary: Any, make_model: Make) -> None:
+    """A model that wants nothing but spaces brings the owed one, and only later another."""
+
+    def spaces(tokens: object) -> torch.Tensor:
+        scores = torch.zeros(vocabulary.size)
+        scores[vocabulary.id_of(" ")] = 50.0
+        return scores
+
+    settings = SamplingSettings(seed=0, max_new_tokens=3, temperature=1.0, top_p=1.0)
+    tokens = list(generate(make_model(rule=spaces), vocabulary, "안녕 ", settings))
+    pieces = [vocabulary.token_bytes(token.token_id) for token in tokens]
+    assert pieces[0] == b" "
+    assert tokens[0].text == ""
+    assert not pieces[1].startswith(b" ")
+
+
 @pytest.mark.parametrize("prompt", ["안녕  ", " ", "안녕\n", "안녕\n "])
 def test_other_white_space_at_the_end_of_a_prompt_is_read_as_it_is(
     vocabulary: Any, make_model: Make, prompt: str

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from reformer_pytorch.reformer_pytorch import ReformerLM
 from torch import Tensor, nn
 
-from korformer.model.attention.causal_lsh import causal_lsh, local
-from korformer.model.attention.full import full
 from korformer.model.attention.hashing import drawn_rotations, hash_buckets, stored_rotations
+from korformer.model.attention.paths import far_attention, near_attention
 from korformer.model.blocks import (
     apply_feed_forward,
     finish_attention,
@@ -26,23 +26,12 @@ from korformer.model.blocks import (
 )
 from korformer.model.config import ModelConfig
 from korformer.model.decode import DecodeState
+from korformer.model.draws import Dropout, TrainingDraw, kept_layers
 from korformer.model.losses import linear_cross_entropy, token_losses
 from korformer.model.positions import look_up, position_table
+from korformer.model.stack import run_layers
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingDraw:
-    """What the randomness of a training forward is keyed by.
-
-    Attributes:
-        seed: the run's seed.
-        step: optimizer step.
-        samples: number of each sample of the batch within the step, over all micro-batches and processes.
-    """
-
-    seed: int
-    step: int
-    samples: range
+__all__ = ["ReformerModel", "TrainingDraw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +40,9 @@ class _Place:
 
     documents_BT: Tensor
     angles_BTd: Tensor | None
+
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
 def _reformer_lm(config: ModelConfig, vocabulary_size: int) -> ReformerLM:
@@ -65,10 +57,12 @@ def _reformer_lm(config: ModelConfig, vocabulary_size: int) -> ReformerLM:
         bucket_size=config.bucket_size,
         n_hashes=config.n_hashes,
         ff_chunks=1,
-        causal=True,
+        causal=config.causal,
         weight_tie=config.weight_tie,
         ff_mult=config.ff_mult,
         ff_glu=config.ff_glu,
+        ff_activation=ACTIVATIONS[config.ff_activation],
+        random_rotations_per_head=config.random_rotations_per_head,
         use_scale_norm=config.use_scale_norm,
         use_rezero=config.use_rezero,
         one_value_head=config.one_value_head,
@@ -82,23 +76,75 @@ def _reformer_lm(config: ModelConfig, vocabulary_size: int) -> ReformerLM:
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Layer:
+    """One layer of the stack over the tokens of one forward."""
+
+    model: ReformerModel
+    number: int
+    place: _Place
+    draw: TrainingDraw | None
+
+    @property
+    def _wrappers(self) -> tuple[nn.Module, nn.Module]:
+        return self.model.layers[self.number]
+
+    def attention_parameters(self) -> list[Tensor]:
+        return list(self._wrappers[0].parameters())
+
+    def feed_forward_parameters(self) -> list[Tensor]:
+        return list(self._wrappers[1].parameters())
+
+    def feed_forward(self, x_BTD: Tensor, first: int) -> Tensor:
+        drop = Dropout(self.draw, self.model.config.ff_dropout, "feed-forward", self.number)
+        return apply_feed_forward(self._wrappers[1], x_BTD, partial(drop, first=first) if drop else None)
+
+    def attend(self, x_BTD: Tensor, buckets: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        model, config, wrapper = self.model, self.model.config, self._wrappers[0]
+        qk_BHTd, v_BHTd = project(inner_attention(wrapper), norm_input(wrapper, x_BTD))
+        near, kind = model.near_heads(self.number), config.layer_kinds[self.number]
+        hashed = kind in {"causal_lsh", "lsh"}
+        if hashed and buckets is None:
+            buckets = model.hash(self.number, qk_BHTd[:, near:], self.draw)
+        turned = queries_and_keys(qk_BHTd, self.place.angles_BTd)
+        plain = turned if config.rotary_everywhere or not config.rotary else queries_and_keys(qk_BHTd, None)
+        documents_BT = self.place.documents_BT
+        parts = []
+        if near:
+            q, k = (x[:, :near] for x in plain)
+            parts.append(near_attention(config, kind, q, k, v_BHTd[:, :near], documents_BT))
+        if near < config.heads:
+            q, k = (x[:, near:] for x in (turned if hashed else plain))
+            parts.append(far_attention(config, kind, q, k, v_BHTd[:, near:], buckets, documents_BT))
+        out_BTD = finish_attention(wrapper, torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+        return Dropout(self.draw, config.post_attn_dropout, "attention", self.number)(out_BTD), buckets
+
+
 class ReformerModel(nn.Module):
-    """An autoregressive Reformer. Its output at a token depends on that token and those before it in its document only.
+    """A Reformer. Of a strictly causal one the output at a token depends on that token and those before it in its
+    document only.
 
     Args:
         config: the model's shape.
         vocabulary_size: tokens of the vocabulary.
     """
 
-    strictly_causal = True
-
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         super().__init__()
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.lm = _reformer_lm(config, vocabulary_size)
-        self.padded_to = math.lcm(config.bucket_size, config.near_window)
+        if not config.final_norm:
+            self.lm.norm = nn.Identity()
+        self.padded_to = math.lcm(
+            2 * config.bucket_size if "lsh" in config.layer_kinds else config.bucket_size, config.near_window
+        )
         """Sequences are padded inside to a multiple of this many tokens."""
+
+    @property
+    def strictly_causal(self) -> bool:
+        """Whether no output depends on what follows; hashing in chunks of a sorted sequence (lsh) breaks it."""
+        return self.config.causal and "lsh" not in self.config.layer_kinds
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -144,6 +190,7 @@ class ReformerModel(nn.Module):
         documents_BT: Tensor | None = None,
         positions_BT: Tensor | None = None,
         draw: TrainingDraw | None = None,
+        reversible: bool = False,
     ) -> Tensor:
         """Hidden states before the output layer, (B, T, D).
 
@@ -152,7 +199,8 @@ class ReformerModel(nn.Module):
             documents_BT: integer document of each token, not falling along a row, -1 on padding (only at the end);
                 one document a row where it is not given.
             positions_BT: position of each token in its document; counted from the row's start where not given.
-            draw: keys of the training rotations; those of evaluation are used without it.
+            draw: keys of what training draws; without it nothing is dropped and the rotations are those of evaluation.
+            reversible: keep activations of no layer for backward; memory does not grow with depth, time by a third.
         """
         B, T = tokens_BT.shape
         device = tokens_BT.device
@@ -167,11 +215,12 @@ class ReformerModel(nn.Module):
             angles_BTd=self._angles(F.pad(positions_BT, (0, padding))),
         )
         x_BTD = F.pad(self.embed(tokens_BT, positions_BT), (0, 0, 0, padding))
-        x1, x2 = x_BTD, x_BTD
-        for layer, (attention, feed_forward) in enumerate(self.layers):
-            x1 = x1 + self._attend(layer, attention, x2, place, draw)
-            x2 = x2 + apply_feed_forward(feed_forward, x1)
-        hidden: Tensor = self.lm.norm((x1 + x2)[:, :T] / 2)
+        layers = [
+            _Layer(model=self, number=layer, place=place, draw=draw)
+            for layer in kept_layers(draw, self.config.depth, self.config.layer_dropout)
+        ]
+        mean_BTD = run_layers(layers, x_BTD, reversible=reversible)
+        hidden: Tensor = self.lm.norm(mean_BTD[:, :T])
         return hidden
 
     def embed(self, tokens_BT: Tensor, positions_BT: Tensor) -> Tensor:
@@ -188,52 +237,24 @@ class ReformerModel(nn.Module):
         return look_up(table, positions_BT) if table is not None else None
 
     def rotations(self, layer: int, rounds: int, draw: TrainingDraw | None = None) -> Tensor:
-        """Hash rotations of a layer, (1 or B, R, d, K/2)."""
+        """Hash rotations of a layer, (1 or B, 1 or hashed heads, R, d, sum of the factors / 2)."""
         config = self.config
+        heads = config.heads - config.n_local_attn_heads if config.random_rotations_per_head else 1
         if draw is not None and config.rehash:
-            return drawn_rotations(draw.seed, draw.step, draw.samples, layer, rounds, config.head_width, config.buckets)
-        return stored_rotations(config.hash_seed, layer, rounds, config.head_width, config.buckets)
+            return drawn_rotations(draw, layer, heads, rounds, config.head_width, sum(config.factors))
+        return stored_rotations(config.hash_seed, layer, heads, rounds, config.head_width, sum(config.factors))
 
-    def _attend(
-        self, layer: int, wrapper: nn.Module, x_BTD: Tensor, place: _Place, draw: TrainingDraw | None
-    ) -> Tensor:
-        attention, normed_BTD = inner_attention(wrapper), norm_input(wrapper, x_BTD)
-        qk_BHTd, v_BHTd = project(attention, normed_BTD)
-        q_BHTd, k_BHTd = queries_and_keys(qk_BHTd, place.angles_BTd)
+    def hash(self, layer: int, qk_BHTd: Tensor, draw: TrainingDraw | None = None) -> Tensor:
+        """Bucket of every token of a layer's hashed heads in every round, (B, H, R, T) int16 or int32."""
+        rotations = self.rotations(layer, self.config.n_hashes, draw)
+        return hash_buckets(qk_BHTd, rotations, self.config.factors)
+
+    def near_heads(self, layer: int) -> int:
+        """How many of a layer's heads attend by distance alone; they come first."""
         kind = self.config.layer_kinds[layer]
-        near = attention.heads if kind == "local" else attention.n_local_attn_heads if kind == "causal_lsh" else 0
-        parts = []
-        if near:
-            heads = slice(0, near)
-            parts.append(
-                local(
-                    q_BHTd[:, heads],
-                    k_BHTd[:, heads],
-                    v_BHTd[:, heads],
-                    place.documents_BT,
-                    window=self.config.near_window,
-                )
-            )
-        if near < attention.heads:
-            heads = slice(near, None)
-            q, k, v = q_BHTd[:, heads], k_BHTd[:, heads], v_BHTd[:, heads]
-            if kind == "full":
-                parts.append(full(q, k, v, place.documents_BT))
-            else:
-                rotations = self.rotations(layer, self.config.n_hashes, draw)
-                parts.append(
-                    causal_lsh(
-                        q,
-                        k,
-                        v,
-                        hash_buckets(qk_BHTd[:, heads], rotations),
-                        place.documents_BT,
-                        n_buckets=self.config.buckets,
-                        chunk=self.config.bucket_size,
-                        window=self.config.bucket_window,
-                    )
-                )
-        return finish_attention(wrapper, torch.cat(parts, dim=1))
+        if kind == "local":
+            return self.config.heads
+        return self.config.n_local_attn_heads if kind in {"causal_lsh", "lsh"} else 0
 
     @property
     def head_weight(self) -> Tensor:

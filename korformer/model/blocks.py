@@ -1,17 +1,23 @@
 """What a layer does beside attending: norms, projections and the feed-forward block of reformer-pytorch's modules.
 
-Legend: B samples, T tokens, D model width, H heads, d head width.
+Legend: B samples, T tokens, D model width, H heads, d head width, F feed-forward width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch.nn.functional as F
-from reformer_pytorch.reformer_pytorch import LSHSelfAttention, ReZero
+from reformer_pytorch.reformer_pytorch import FeedForward, LSHSelfAttention, ReZero
 from torch import Tensor, nn
 
 from korformer.model.positions import rotate
+
+FEED_FORWARD_TOKENS = 1024
+"""Tokens whose feed-forward block is computed at a time where memory counts; large enough for full speed."""
+
+Drop = Callable[[Tensor], Tensor]
 
 
 def inner_attention(wrapper: nn.Module) -> LSHSelfAttention:
@@ -20,9 +26,20 @@ def inner_attention(wrapper: nn.Module) -> LSHSelfAttention:
     return attention
 
 
+def inner_feed_forward(wrapper: nn.Module) -> FeedForward:
+    """The feed-forward block inside a norm or ReZero wrapper."""
+    feed_forward: FeedForward = cast("FeedForward", cast("nn.Module", wrapper.fn).fn)
+    return feed_forward
+
+
 def norm_input(wrapper: nn.Module, x: Tensor) -> Tensor:
     """What a wrapped module sees of its input."""
     return x if isinstance(wrapper, ReZero) else cast("nn.Module", wrapper.norm)(x)
+
+
+def scale_output(wrapper: nn.Module, y: Tensor) -> Tensor:
+    """What a wrapped module's output becomes."""
+    return y * wrapper.g if isinstance(wrapper, ReZero) else y
 
 
 def project(attention: LSHSelfAttention, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,10 +60,16 @@ def queries_and_keys(qk_BHTd: Tensor, angles_BTd: Tensor | None) -> tuple[Tensor
 def finish_attention(wrapper: nn.Module, out_BHTd: Tensor) -> Tensor:
     """Merge the heads and project back, (B, T, D)."""
     merged: Tensor = inner_attention(wrapper).to_out(out_BHTd.transpose(1, 2).flatten(2))
-    return merged * wrapper.g if isinstance(wrapper, ReZero) else merged
+    return scale_output(wrapper, merged)
 
 
-def apply_feed_forward(wrapper: nn.Module, x_BTD: Tensor) -> Tensor:
-    """A wrapped feed-forward block, (B, T, D)."""
-    out: Tensor = cast("nn.Module", wrapper.fn)(norm_input(wrapper, x_BTD))
-    return out * wrapper.g if isinstance(wrapper, ReZero) else out
+def apply_feed_forward(wrapper: nn.Module, x_BTD: Tensor, drop: Drop | None = None) -> Tensor:
+    """A wrapped feed-forward block, (B, T, D); `drop` is applied to its hidden units (B, T, F)."""
+    block = inner_feed_forward(wrapper)
+    hidden = block.w1(norm_input(wrapper, x_BTD))
+    if block.glu:
+        hidden, gate = hidden.chunk(2, dim=-1)
+        hidden = block.act(hidden) * gate
+    else:
+        hidden = block.act(hidden)
+    return scale_output(wrapper, block.w2(hidden if drop is None else drop(hidden)))

@@ -8,10 +8,12 @@ from pydantic import Field, model_validator
 
 from korformer.config import Settings
 
-AttentionKind = Literal["causal_lsh", "local", "full"]
+AttentionKind = Literal["causal_lsh", "lsh", "local", "full"]
+Activation = Literal["gelu", "relu", "silu"]
 
 Positive = Annotated[int, Field(ge=1, le=2**16)]
 Length = Annotated[int, Field(ge=1, le=2**24)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class ModelConfig(Settings):
@@ -31,16 +33,25 @@ class ModelConfig(Settings):
     """Tokens in a chunk of hashed attention; max_seq_len / bucket_size is the number of hash buckets."""
     n_hashes: Annotated[int, Field(ge=1, le=256)] = 4
     """Rounds of hashing."""
+    causal: bool = True
+    """A decoder: a token sees those before it only. False makes an encoder, which sees both sides."""
     attention: AttentionKind = "causal_lsh"
-    """Kind of attention of the layers: causal_lsh, local or full."""
+    """Kind of attention of the layers: causal_lsh (decoders only), lsh (reformer-pytorch's own), local or full."""
     attention_layers: tuple[AttentionKind, ...] | None = None
     """Kind of attention of each layer where they differ; as many as depth."""
     n_local_attn_heads: Annotated[int, Field(ge=0)] = 0
-    """Heads of each causal_lsh layer that attend to the nearest tokens instead."""
+    """Heads of each hashed layer (causal_lsh, lsh) that attend to the nearest tokens instead."""
     window: Positive | None = None
     """causal_lsh: earlier tokens of its own bucket that a query sees in a round; at most bucket_size, its default."""
     local_window: Positive | None = None
-    """How many earlier tokens a local head sees; twice bucket_size where it is not given."""
+    """Tokens before itself (in an encoder on each side) that a local head sees; twice bucket_size where it is not
+    given. Local heads of an lsh layer then have reformer-pytorch's windows: blocks of that size, each seeing itself
+    and its neighbours."""
+    bucket_factors: tuple[Positive, Positive] | None = None
+    """Factorised hashing for long windows: a bucket is a pair, one hash for each factor; both even, their product the
+    number of buckets."""
+    random_rotations_per_head: bool = False
+    """Each head hashes with rotations of its own instead of one set for all heads of a layer."""
     hash_seed: int = 0
     """Seed of the rotations used in evaluation and generation."""
     rehash: bool = True
@@ -54,6 +65,9 @@ class ModelConfig(Settings):
     """Positions as one learnt table."""
     fixed_position_emb: bool = False
     """Positions as sinusoids added to the embedding. With none of the three, queries and keys are rotated (rotary)."""
+    rotary_everywhere: bool = True
+    """Rotary positions reach local and full attention too; False gives them to hashed heads only, as reformer-pytorch
+    does."""
     emb_dim: Positive | None = None
     """Width of the embedding where it is factorised; dim by default."""
     weight_tie: bool = False
@@ -64,12 +78,22 @@ class ModelConfig(Settings):
     """Width of the feed-forward block as a multiple of dim."""
     ff_glu: bool = False
     """Gated feed-forward."""
+    ff_activation: Activation = "gelu"
+    """Nonlinearity of the feed-forward block: gelu, relu or silu."""
+    ff_dropout: Rate = 0.0
+    """Share of the feed-forward block's hidden units that training drops."""
+    post_attn_dropout: Rate = 0.0
+    """Share of the attention block's outputs that training drops."""
+    layer_dropout: Rate = 0.0
+    """Probability with which training skips a layer for a whole step."""
     use_scale_norm: bool = False
     """Scale norm instead of layer norm inside the layers."""
     use_rezero: bool = False
     """A learnt factor that starts at zero instead of a norm inside the layers."""
     one_value_head: bool = False
     """All heads share one value projection."""
+    final_norm: bool = True
+    """Layer norm before the output layer; models from before reformer-pytorch 1.2 have none."""
 
     @property
     def head_width(self) -> int:
@@ -80,6 +104,11 @@ class ModelConfig(Settings):
     def buckets(self) -> int:
         """Number of hash buckets; even."""
         return self.max_seq_len // self.bucket_size
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Even numbers whose product is the number of buckets; one hash each."""
+        return self.bucket_factors or (self.buckets,)
 
     @property
     def layer_kinds(self) -> tuple[AttentionKind, ...]:
@@ -148,6 +177,15 @@ class ModelConfig(Settings):
             )
         if self.bucket_window > self.bucket_size:
             problems.append(f"window = {self.bucket_window} is larger than bucket_size = {self.bucket_size}")
+        if not self.causal and "causal_lsh" in self.layer_kinds:
+            problems.append("attention = 'causal_lsh' looks back only; an encoder (causal = false) takes 'lsh'")
+        if self.bucket_factors is not None:
+            one, other = self.bucket_factors
+            if one % 2 or other % 2 or one * other != self.buckets:
+                problems.append(
+                    f"bucket_factors = {one}x{other} must be even and make max_seq_len / bucket_size = "
+                    f"{self.buckets} buckets"
+                )
         return problems
 
     def _position_problems(self) -> list[str]:

@@ -222,7 +222,7 @@ class DecodeState:
         if near:
             parts.append(local(q[:, :near], k[:, :near], v[:, :near], documents, window=config.near_window))
         if state.table is not None:
-            buckets = hash_buckets(qk[:, near:], self._model.rotations(layer, config.n_hashes))
+            buckets = self._model.hash(layer, qk[:, near:])
             state.table.history_HRT[:, :, :count] = buckets[0, :, :, :count].to(state.table.history_HRT.dtype)
             state.table.rebuild(count)
             parts.append(
@@ -265,7 +265,7 @@ class DecodeState:
             begin = max(0, position - config.near_window)
             parts.append(_attend_range(q_Hd[:near], state, slice(0, near), begin, position))
         if state.table is not None:
-            buckets = hash_buckets(qk[:, near:], self._model.rotations(layer, config.n_hashes))[0, :, :, 0].long()
+            buckets = self._model.hash(layer, qk[:, near:])[0, :, :, 0].long()
             at_HRW, held_HRW = state.table.read(buckets)
             parts.append(_attend_positions(q_Hd[near:], state, near, at_HRW, held_HRW, position))
             state.table.append(position, buckets)

@@ -25,32 +25,42 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Mean cross-entropy of hidden @ weight.T + bias, gradients made chunk by chunk during the forward pass.
 
     The loss is a scalar, so its gradient is known up to a factor before backward begins: three matrix products a chunk
-    and no logits kept, instead of four with recomputation.
+    and no logits kept, instead of four with recomputation. Under autocast the products are in its dtype.
     """
 
     @staticmethod
     def forward(
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
     ) -> tuple[Tensor, Tensor]:
+        device_type = hidden_ND.device.type
+        narrow = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else hidden_ND.dtype
+        wide = torch.promote_types(hidden_ND.dtype, torch.float32)
         wanted = targets_N != IGNORED
         count = int(wanted.sum().clamp_min(1))
         losses_N = hidden_ND.new_zeros(targets_N.shape, dtype=torch.float32)
         d_hidden = torch.zeros_like(hidden_ND)
         d_weight = torch.zeros_like(weight_VD)
         d_bias = torch.zeros_like(bias_V) if bias_V is not None else None
+        weight = weight_VD.to(narrow)
         index = wanted.nonzero().squeeze(-1)
-        for part in index.split(_chunk_tokens(weight_VD.shape[0])):
-            hidden, target = hidden_ND[part], targets_N[part]
-            logits = hidden @ weight_VD.T
-            if bias_V is not None:
-                logits += bias_V
-            share = torch.softmax(logits, dim=-1)
-            losses_N[part] = torch.nn.functional.cross_entropy(logits, target, reduction="none").float()
-            share[torch.arange(len(part), device=part.device), target] -= 1.0
-            d_hidden[part] = (share @ weight_VD).div_(count)
-            d_weight.addmm_(share.T, hidden, alpha=1 / count)
-            if d_bias is not None:
-                d_bias += share.sum(dim=0).div_(count)
+        # Products in the precision of autocast; softmax, losses and sums over the chunks in float32 at least.
+        with torch.autocast(device_type, enabled=False):
+            for part in index.split(_chunk_tokens(weight_VD.shape[0])):
+                hidden, target = hidden_ND[part].to(narrow), targets_N[part]
+                logits = (hidden @ weight.T).to(wide)
+                if bias_V is not None:
+                    logits += bias_V
+                share = torch.softmax(logits, dim=-1)
+                losses_N[part] = torch.nn.functional.cross_entropy(logits, target, reduction="none").float()
+                share[torch.arange(len(part), device=part.device), target] -= 1.0
+                if d_bias is not None:
+                    d_bias += share.sum(dim=0).div_(count)
+                share = share.to(narrow)
+                d_hidden[part] = (share @ weight).to(d_hidden.dtype).div_(count)
+                if narrow == d_weight.dtype:
+                    d_weight.addmm_(share.T, hidden, alpha=1 / count)
+                else:
+                    d_weight.add_(share.T @ hidden, alpha=1 / count)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         ctx.mark_non_differentiable(losses_N)
         return losses_N.sum() / count, losses_N

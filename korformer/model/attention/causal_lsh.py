@@ -4,15 +4,19 @@ In each round a query attends to the last `window` tokens before it that share i
 rounds' sets are joined as a multiset under one softmax; a token with nothing to attend to returns its own value. Inside
 a bucket the sorted order is the order of time, so the parallel form here and a token-by-token decode see the same sets.
 
-Legend: B samples, H heads, R rounds, T tokens, d head width; N = B x H x R.
+Legend: B samples, H heads, G = B x H, R rounds, N = G x R, T tokens, d head width.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from korformer.model.attention import banded
 
@@ -21,35 +25,119 @@ def sort_by_bucket(buckets_BHRT: Tensor, documents_BT: Tensor, n_buckets: int) -
     """Order of the tokens by (document, bucket, time), and where each group begins.
 
     Returns:
-        order (N, T) int64, the token at each rank, and lower (N, T) int64, the rank at which its group begins.
+        order (B, H, R, T) int32, the token at each rank, and lower (B, H, R, T) int32, the rank at which its group
+        begins.
     """
     T = buckets_BHRT.shape[-1]
-    group = (documents_BT.long()[:, None, None, :] * n_buckets + buckets_BHRT).view(-1, T)
-    group, order = torch.sort(group, dim=-1, stable=True)
-    rank = torch.arange(T, device=group.device)
+    changes_BT = torch.zeros_like(documents_BT, dtype=torch.int64)
+    changes_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
+    number_BT = changes_BT.cumsum(dim=-1)
+    groups = (int(number_BT[:, -1].max()) + 1) * n_buckets
+    small = torch.int16 if groups < 2**15 else torch.int32 if groups < 2**31 else torch.int64
+    group = (number_BT[:, None, None, :] * n_buckets + buckets_BHRT).to(small)
+    if group.device.type == "cpu" and small == torch.int16:  # numpy sorts 16 bits by radix
+        order = torch.from_numpy(np.argsort(group.numpy(), axis=-1, kind="stable"))
+        group = group.gather(-1, order)
+    else:
+        group, order = torch.sort(group, dim=-1, stable=True)
+    rank = torch.arange(T, device=group.device, dtype=torch.int32)
     begins = torch.ones_like(group, dtype=torch.bool)
-    begins[:, 1:] = group[:, 1:] != group[:, :-1]
+    begins[..., 1:] = group[..., 1:] != group[..., :-1]
     lower = torch.cummax(torch.where(begins, rank, 0), dim=-1).values
-    return order, lower
+    return order.int(), lower
 
 
-def _to_ranks(x_BHTd: Tensor, order_NT: Tensor) -> Tensor:
-    """Rows of (B, H, T, d) in each round's order, (N, T, d)."""
-    B, H, T, d = x_BHTd.shape
-    rounds = order_NT.shape[0] // (B * H)
-    flat = torch.arange(B * H, device=order_NT.device).repeat_interleave(rounds)[:, None] * T + order_NT
-    return x_BHTd.reshape(B * H * T, d).index_select(0, flat.view(-1)).view(-1, T, d)
+def gather_rows(x_GTd: Tensor, order_GRT: Tensor) -> Tensor:
+    """Rows of each sequence in each round's order, (G x R, T, d)."""
+    G, T, d = x_GTd.shape
+    first = torch.arange(0, G * T, T, device=order_GRT.device)[:, None, None]
+    return x_GTd.reshape(G * T, d).index_select(0, (order_GRT + first).view(-1)).view(-1, T, d)
 
 
-def _to_times(x_NTd: Tensor, inverse_NT: Tensor) -> Tensor:
-    """Rows of (N, T, d) back in the order of time."""
+def _to_times(x_NTd: Tensor, inverse_GRT: Tensor) -> Tensor:
+    """Rows of (G x R, T, d) back in the order of time, (G, R, T, d)."""
     N, T, d = x_NTd.shape
-    flat = torch.arange(N, device=inverse_NT.device)[:, None] * T + inverse_NT
-    return x_NTd.reshape(N * T, d).index_select(0, flat.view(-1)).view(N, T, d)
+    first = torch.arange(0, N * T, T, device=inverse_GRT.device).view(*inverse_GRT.shape[:2], 1)
+    return x_NTd.reshape(N * T, d).index_select(0, (inverse_GRT + first).view(-1)).view(*inverse_GRT.shape, d)
 
 
-class _CausalLsh(torch.autograd.Function):
-    """The rounds' banded attentions merged into one softmax."""
+def _inverse(order_GRT: Tensor) -> Tensor:
+    T = order_GRT.shape[-1]
+    ranks = torch.arange(T, device=order_GRT.device).expand_as(order_GRT)
+    return torch.empty_like(order_GRT).scatter_(2, order_GRT, ranks)
+
+
+def _parts(sequences: int, device: torch.device) -> list[slice]:
+    """Sequences that go through the kernel together: on a CPU one, whose chunks stay in cache; elsewhere all."""
+    step = 1 if device.type == "cpu" else sequences
+    return [slice(first, first + step) for first in range(0, sequences, step)]
+
+
+def merged_forward(
+    q_GTd: Tensor, k_GTd: Tensor, v_GTd: Tensor, order_GRT: Tensor | None, lower_GRT: Tensor, chunk: int, window: int
+) -> tuple[Tensor, Tensor]:
+    """One softmax over the banded attentions of all rounds: output (G, T, d) and log-sum-exp (G, T).
+
+    Args:
+        q_GTd, k_GTd, v_GTd: queries, unit-length keys and values in the order of time.
+        order_GRT: token at each rank; None where every rank is its token.
+        lower_GRT: rank at which each rank's group begins.
+        chunk, window: as in `banded.forward`.
+    """
+    merged_GTd, total_GT = torch.empty_like(q_GTd), q_GTd.new_empty(q_GTd.shape[:2])
+    for part in _parts(len(q_GTd), q_GTd.device):
+        rows = [x[part] for x in (q_GTd, k_GTd, v_GTd)]
+        lower_NT = lower_GRT[part].flatten(0, 1)
+        if order_GRT is None:
+            q, k, v = rows
+            merged_GTd[part], total_GT[part] = banded.forward(q, k, v, lower_NT, chunk, window)
+            continue
+        order = order_GRT[part].long()
+        q, k, v = (gather_rows(x, order) for x in rows)
+        out_NTd, lse_NT = banded.forward(q, k, v, lower_NT, chunk, window)
+        inverse = _inverse(order)
+        lse_GRT = lse_NT.view_as(inverse).gather(2, inverse)
+        total_GT[part] = torch.logsumexp(lse_GRT, dim=1)
+        share_GRT = torch.softmax(lse_GRT, dim=1)
+        merged_GTd[part] = torch.einsum("grtd,grt->gtd", _to_times(out_NTd, inverse), share_GRT)
+    return merged_GTd, total_GT
+
+
+def merged_backward(
+    grad_GTd: Tensor,
+    q_GTd: Tensor,
+    k_GTd: Tensor,
+    v_GTd: Tensor,
+    out_GTd: Tensor,
+    lse_GT: Tensor,
+    order_GRT: Tensor | None,
+    lower_GRT: Tensor,
+    chunk: int,
+    window: int,
+) -> list[Tensor]:
+    """Gradients of queries, keys and values, each (G, T, d), summed over the rounds."""
+    gradients = [torch.empty_like(q_GTd) for _ in range(3)]
+    for part in _parts(len(q_GTd), q_GTd.device):
+        rows = [x[part] for x in (grad_GTd, q_GTd, k_GTd, v_GTd, out_GTd)]
+        lower_NT = lower_GRT[part].flatten(0, 1)
+        if order_GRT is None:
+            grad, q, k, v, out = rows
+            in_ranks = banded.backward(grad, q, k, v, out, lse_GT[part], lower_NT, chunk, window)
+            for gradient, own in zip(gradients, in_ranks, strict=True):
+                gradient[part] = own
+            continue
+        order = order_GRT[part].long()
+        lse_NT = lse_GT[part][:, None].expand_as(order).gather(2, order).flatten(0, 1)
+        grad, q, k, v, out = (gather_rows(x, order) for x in rows)
+        in_ranks = banded.backward(grad, q, k, v, out, lse_NT, lower_NT, chunk, window)
+        inverse = _inverse(order)
+        for gradient, ranked_NTd in zip(gradients, in_ranks, strict=True):
+            torch.sum(_to_times(ranked_NTd, inverse), dim=1, out=gradient[part])
+    return gradients
+
+
+class _Merged(torch.autograd.Function):
+    """The rounds' banded attentions merged into one softmax, in the precision of the queries."""
 
     @staticmethod
     def forward(
@@ -57,39 +145,46 @@ class _CausalLsh(torch.autograd.Function):
         q_BHTd: Tensor,
         k_BHTd: Tensor,
         v_BHTd: Tensor,
-        order_NT: Tensor,
-        lower_NT: Tensor,
+        order_BHRT: Tensor | None,
+        lower_BHRT: Tensor,
         chunk: int,
         window: int,
     ) -> Tensor:
-        B, H, T, d = q_BHTd.shape
-        rounds = order_NT.shape[0] // (B * H)
-        inverse_NT = torch.empty_like(order_NT).scatter_(
-            1, order_NT, torch.arange(T, device=order_NT.device).expand_as(order_NT)
-        )
-        queries, keys, values = (_to_ranks(x, order_NT) for x in (q_BHTd, k_BHTd, v_BHTd))
-        out_NTd, lse_NT = banded.forward(queries, keys, values, lower_NT, chunk, window)
-        if rounds == 1:
-            merged = _to_times(out_NTd, inverse_NT).view(B, H, T, d)
-            total = lse_NT.gather(1, inverse_NT).view(B, H, T)
-        else:
-            lse = lse_NT.gather(1, inverse_NT).view(B, H, rounds, T)
-            total = torch.logsumexp(lse, dim=2)
-            share = torch.softmax(lse, dim=2)[..., None]
-            merged = (_to_times(out_NTd, inverse_NT).view(B, H, rounds, T, d) * share).sum(dim=2)
-        ctx.save_for_backward(q_BHTd, k_BHTd, v_BHTd, merged, total, order_NT, inverse_NT, lower_NT)
-        ctx.chunk, ctx.window = chunk, window
-        return merged
+        k, v = (x.to(q_BHTd.dtype) for x in (k_BHTd, v_BHTd))
+        ctx.kernel = fused = fused_kernel(q_BHTd)
+        ctx.chunk, ctx.window, ctx.dtypes = chunk, window, (q_BHTd.dtype, k_BHTd.dtype, v_BHTd.dtype)
+        if fused is not None:
+            out, lse = fused.forward(q_BHTd, k, v, order_BHRT, lower_BHRT, window)
+            ctx.save_for_backward(q_BHTd, k, v, out, lse, order_BHRT, lower_BHRT)
+            merged: Tensor = out
+            return merged
+        order_GRT, lower_GRT = (None if x is None else x.flatten(0, 1) for x in (order_BHRT, lower_BHRT))
+        assert lower_GRT is not None
+        q_GTd, k_GTd, v_GTd = (x.flatten(0, 1) for x in (q_BHTd, k, v))
+        out_GTd, lse_GT = merged_forward(q_GTd, k_GTd, v_GTd, order_GRT, lower_GRT, chunk, window)
+        ctx.save_for_backward(q_GTd, k_GTd, v_GTd, out_GTd, lse_GT, order_GRT, lower_GRT)
+        return out_GTd.view(q_BHTd.shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, merged, total, order, inverse, lower = ctx.saved_tensors
-        B, H, T, d = q.shape
-        grad, queries, keys, values, out = (_to_ranks(x, order) for x in (grads[0], q, k, v, merged))
-        lse = _to_ranks(total[..., None], order).squeeze(-1)
-        in_rounds = banded.backward(grad, queries, keys, values, out, lse, lower, ctx.chunk, ctx.window)
-        dq, dk, dv = (_to_times(g, inverse).view(B, H, -1, T, d).sum(dim=2) for g in in_rounds)
+        q, k, v, out, lse, order, lower = ctx.saved_tensors
+        grad = grads[0].to(q.dtype).reshape(q.shape)
+        if ctx.kernel is not None:
+            gradients = ctx.kernel.backward(grad, q, k, v, out, lse, order, lower, ctx.window)
+        else:
+            gradients = merged_backward(grad, q, k, v, out, lse, order, lower, ctx.chunk, ctx.window)
+        dq, dk, dv = (g.view(grads[0].shape).to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True))
         return dq, dk, dv, None, None, None, None
+
+
+def fused_kernel(q: Tensor) -> ModuleType | None:
+    """The Triton kernel where it can run on what is given, else None."""
+    if q.device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from korformer.model.attention import triton_banded
+
+    return triton_banded if triton_banded.supports(q) else None
 
 
 def causal_lsh(
@@ -103,42 +198,19 @@ def causal_lsh(
     chunk: int,
     window: int,
 ) -> Tensor:
-    """Attention output (B, H, T, d); gradients flow to queries, keys and values.
+    """Attention output (B, H, T, d); gradients flow to queries, keys and values, the same at every run.
 
     Args:
         q_BHTd, k_BHTd, v_BHTd: queries, unit-length keys and values; floating point, T a multiple of `chunk`.
         buckets_BHRT: integer bucket of each token in each round.
-        documents_BT: integer document of each token, not falling along a row except for padding of -1.
+        documents_BT: integer document of each token, not falling along a row.
         n_buckets: buckets are in [0, n_buckets).
         chunk: tokens in a chunk.
         window: earlier tokens of its bucket that a query sees in a round, at most `chunk`.
     """
     order, lower = sort_by_bucket(buckets_BHRT, documents_BT, n_buckets)
-    out: Tensor = _CausalLsh.apply(q_BHTd, k_BHTd, v_BHTd, order, lower, chunk, window)  # type: ignore[no-untyped-call]
+    out: Tensor = _Merged.apply(q_BHTd, k_BHTd, v_BHTd, order, lower, chunk, window)  # type: ignore[no-untyped-call]
     return out
-
-
-class _Local(torch.autograd.Function):
-    """Banded attention in the order of time."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, lower_NT: Tensor, window: int) -> Tensor:
-        B, H, T, d = q.shape
-        q, k, v = (x.reshape(B * H, T, d) for x in (q, k, v))
-        out, lse = banded.forward(q, k, v, lower_NT, window, window)
-        ctx.save_for_backward(q, k, v, out, lse, lower_NT)
-        ctx.window = window
-        return out.view(B, H, T, d)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, lse, lower = ctx.saved_tensors
-        shape = grads[0].shape
-        gradients = banded.backward(
-            grads[0].reshape_as(q).contiguous(), q, k, v, out, lse, lower, ctx.window, ctx.window
-        )
-        dq, dk, dv = (g.view(shape) for g in gradients)
-        return dq, dk, dv, None, None
 
 
 def local(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, *, window: int) -> Tensor:
@@ -149,8 +221,8 @@ def local(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, 
     B, H, T, _ = q_BHTd.shape
     begins = torch.ones_like(documents_BT, dtype=torch.bool)
     begins[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
-    rank = torch.arange(T, device=documents_BT.device)
+    rank = torch.arange(T, device=documents_BT.device, dtype=torch.int32)
     lower_BT = torch.cummax(torch.where(begins, rank, 0), dim=-1).values
-    lower_NT = lower_BT[:, None, :].expand(B, H, T).reshape(B * H, T)
-    out: Tensor = _Local.apply(q_BHTd, k_BHTd, v_BHTd, lower_NT, window)  # type: ignore[no-untyped-call]
+    lower_BHRT = lower_BT[:, None, None, :].expand(B, H, 1, T)
+    out: Tensor = _Merged.apply(q_BHTd, k_BHTd, v_BHTd, None, lower_BHRT, window, window)  # type: ignore[no-untyped-call]
     return out

@@ -1,30 +1,130 @@
-"""Exact attention over everything before, with shared queries and keys.
+"""Exact attention over a document, with shared queries and keys.
 
 A token never attends to itself unless nothing else is there, so strict causal attention is ordinary causal attention
 shifted by one: out[1:] = attention(q[1:], k[:-1], v[:-1]) and out[0] = v[0]. Any flash kernel serves, without a mask.
+Attention to both sides is one attention with the diagonal masked, a block of queries at a time; for long documents on
+a CPU it is that to the past and, read backwards, that to the future, merged by their log-sum-exp.
+
+Legend: B samples, H heads, T tokens, d head width, Q queries of a block.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from korformer.model.attention.banded import SELF_BIAS
+
+BIAS_BYTES = 2**26
+"""Additive mask of a block of queries."""
+
+MASKED_TOKENS = 1024
+"""Tokens up to which a mask is faster on a CPU than two halves: the kernel skips what is masked in steps of 512 keys."""
 
 
-def full(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor) -> Tensor:
-    """Attention to all earlier tokens of the same document, (B, H, T, d). A document's tokens stand side by side."""
+def full(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, *, causal: bool = True) -> Tensor:
+    """Attention to the other tokens of the same document, (B, H, T, d). A document's tokens stand side by side.
+
+    Args:
+        q_BHTd, k_BHTd, v_BHTd: queries, unit-length keys and values; floating point.
+        documents_BT: integer document of each token, the same along a stretch of the row.
+        causal: only tokens before each one.
+    """
+    one = _earlier_tokens if causal else _other_tokens
+    changes = documents_BT[:, 1:] != documents_BT[:, :-1]
+    together = [slice(None)] if bool((changes == changes[:1]).all()) else [slice(b, b + 1) for b in range(len(changes))]
     rows = []
-    for q_HTd, k_HTd, v_HTd, documents_T in zip(q_BHTd, k_BHTd, v_BHTd, documents_BT, strict=True):
-        lengths = torch.unique_consecutive(documents_T, return_counts=True)[1].tolist()
-        parts = zip(*(x.split(lengths, dim=1) for x in (q_HTd, k_HTd, v_HTd)), strict=True)
-        rows.append(torch.cat([_one_document(*part) for part in parts], dim=1))
-    return torch.stack(rows)
+    for row in together:
+        lengths = torch.unique_consecutive(documents_BT[row][0], return_counts=True)[1].tolist()
+        parts = zip(*(x[row].split(lengths, dim=2) for x in (q_BHTd, k_BHTd, v_BHTd)), strict=True)
+        rows.append(torch.cat([one(*part) for part in parts], dim=2))
+    return torch.cat(rows)
 
 
-def _one_document(q_HTd: Tensor, k_HTd: Tensor, v_HTd: Tensor) -> Tensor:
-    if q_HTd.shape[1] == 1:
-        return v_HTd
+def _earlier_tokens(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor) -> Tensor:
+    if q_BHTd.shape[2] == 1:
+        return v_BHTd
     later = F.scaled_dot_product_attention(
-        q_HTd[None, :, 1:], k_HTd[None, :, :-1], v_HTd[None, :, :-1], is_causal=True, scale=q_HTd.shape[-1] ** -0.5
+        *_past(q_BHTd, k_BHTd, v_BHTd), is_causal=True, scale=q_BHTd.shape[-1] ** -0.5
     )
-    return torch.cat([v_HTd[:, :1], later[0]], dim=1)
+    return torch.cat([v_BHTd[:, :, :1], later], dim=2)
+
+
+def _other_tokens(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor) -> Tensor:
+    T = q_BHTd.shape[2]
+    if T == 1:
+        return v_BHTd
+    if q_BHTd.device.type == "cpu" and T > MASKED_TOKENS:
+        out: Tensor = _PastAndFuture.apply(q_BHTd, k_BHTd, v_BHTd)  # type: ignore[no-untyped-call]
+        return out
+    queries = max(1, BIAS_BYTES // (T * q_BHTd.element_size()))
+    if queries >= T:
+        return _without_diagonal(q_BHTd, k_BHTd, v_BHTd, 0)
+    blocks = [
+        checkpoint(_without_diagonal, q_BHTd[:, :, first : first + queries], k_BHTd, v_BHTd, first, use_reentrant=False)
+        for first in range(0, T, queries)
+    ]
+    return torch.cat(blocks, dim=2)
+
+
+def _without_diagonal(q_BHQd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, first: int) -> Tensor:
+    """Attention of a block of queries, of which the first has position `first`, (B, H, Q, d)."""
+    bias = q_BHQd.new_zeros(q_BHQd.shape[2], k_BHTd.shape[2])
+    bias.diagonal(offset=first).fill_(SELF_BIAS)
+    return F.scaled_dot_product_attention(q_BHQd, k_BHTd, v_BHTd, attn_mask=bias, scale=q_BHQd.shape[-1] ** -0.5)
+
+
+def _past(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return q[:, :, 1:], k[:, :, :-1], v[:, :, :-1]
+
+
+def _flipped(*tensors: Tensor) -> list[Tensor]:
+    return [x.flip(2) for x in tensors]
+
+
+class _PastAndFuture(torch.autograd.Function):
+    """Attention to every other token as two causal halves, by torch's flash kernel for CPUs; no mask anywhere."""
+
+    @staticmethod
+    def forward(ctx: Any, q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor) -> Tensor:
+        past, past_lse = _causal(*_past(q_BHTd, k_BHTd, v_BHTd))
+        future, future_lse = _causal(*_past(*_flipped(q_BHTd, k_BHTd, v_BHTd)))
+        nothing = float("-inf")
+        past_lse = F.pad(past_lse, (1, 0), value=nothing)
+        future_lse = F.pad(future_lse, (1, 0), value=nothing).flip(2)
+        lse = torch.logaddexp(past_lse, future_lse)
+        out = F.pad(past, (0, 0, 1, 0)) * (past_lse - lse).exp()[..., None].to(past.dtype)
+        out += F.pad(future, (0, 0, 1, 0)).flip(2) * (future_lse - lse).exp()[..., None].to(past.dtype)
+        ctx.save_for_backward(q_BHTd, k_BHTd, v_BHTd, out, lse)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BHTd: Tensor) -> tuple[Tensor, ...]:
+        q, k, v, out, lse = ctx.saved_tensors
+        past = _causal_backward(grad_BHTd, q, k, v, out, lse)
+        future = _causal_backward(*_flipped(grad_BHTd, q, k, v, out, lse))
+        return tuple(one + other.flip(2) for one, other in zip(past, future, strict=True))
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, is_causal=True, scale=q.shape[-1] ** -0.5
+    )
+    return out, lse
+
+
+def _causal_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One half's share of the gradients; `out` and `lse` are those of both halves merged."""
+    queries, keys, values = _past(q, k, v)
+    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad[:, :, 1:], queries, keys, values, out[:, :, 1:], lse[:, :, 1:], 0.0, True, scale=q.shape[-1] ** -0.5
+    )
+    return F.pad(dq, (0, 0, 1, 0)), F.pad(dk, (0, 0, 0, 1)), F.pad(dv, (0, 0, 0, 1))

@@ -26,13 +26,41 @@ VARIANTS: dict[str, dict[str, object]] = {
         "n_hashes": 2,
     },
     "scale norm": {"use_scale_norm": True, "ff_mult": 2},
+    "factorised buckets": {"bucket_factors": (8, 4), "random_rotations_per_head": True, "ff_activation": "silu"},
+    "no final norm": {"final_norm": False, "ff_activation": "relu"},
 }
+CHUNKED: dict[str, dict[str, object]] = {
+    "lsh": {"attention": "lsh"},
+    "lsh, local heads, rotary": {"attention": "lsh", "n_local_attn_heads": 2, "axial_position_emb": False},
+    "lsh, sliding local heads": {"attention": "lsh", "n_local_attn_heads": 2, "local_window": 5},
+    "lsh, rotary where the library has it": {
+        "attention_layers": ("lsh", "full", "lsh"),
+        "n_local_attn_heads": 1,
+        "axial_position_emb": False,
+        "rotary_everywhere": False,
+    },
+    "lsh, rotations of its own for each head": {"attention": "lsh", "random_rotations_per_head": True},
+}
+"""Decoders in whose hashed layers a token's chunk depends on what follows."""
+
+ENCODERS: dict[str, dict[str, object]] = {
+    f"encoder, {name}": {**options, "causal": False}
+    for name, options in {
+        **CHUNKED,
+        "local": {"attention": "local"},
+        "full": {"attention": "full", "axial_position_emb": False},
+        "factorised": {"attention": "lsh", "bucket_factors": (4, 8)},
+    }.items()
+}
+"""Models that see both sides."""
+
+ALL = {**VARIANTS, **CHUNKED, **ENCODERS}
 VOCABULARY = 60
 
 
 def make(variant: str) -> ReformerModel:
     """A model whose weights are large enough for every part to matter."""
-    model = ReformerModel(ModelConfig(**{**SMALL, **VARIANTS[variant]}), VOCABULARY)  # type: ignore[arg-type]
+    model = ReformerModel(ModelConfig(**{**SMALL, **ALL[variant]}), VOCABULARY)  # type: ignore[arg-type]
     model.initialise(3)
     with torch.no_grad():
         for name, parameter in model.lm.named_parameters():

@@ -22,7 +22,7 @@ from korformer.model.config import ModelConfig
         ({"absolute_position_emb": True}, "axial_position_emb and absolute_position_emb exclude each other"),
         ({"axial_position_emb": False, "dim_head": 5}, "rotary positions need an even head width, not 5"),
         ({"depth": 10**9}, "depth: input should be less than or equal to 512"),
-        ({"attention": "sparse"}, "attention: input should be 'causal_lsh', 'local' or 'full'"),
+        ({"attention": "sparse"}, "attention: input should be 'causal_lsh', 'lsh', 'local' or 'full'"),
     ],
 )  # fmt: skip
 def test_illegal_values_name_the_nearest_legal_ones(values: dict[str, Any], message: str) -> None:
@@ -45,3 +45,17 @@ def test_what_follows_from_the_rest() -> None:
     assert config.layer_kinds == ("causal_lsh",) * 6
     assert not config.rotary
     assert ModelConfig(axial_position_emb=False).rotary
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"causal": False}, "an encoder"),
+        ({"bucket_factors": (3, 5)}, "even"),
+        ({"bucket_factors": (4, 8)}, "= 80 buckets"),
+        ({"layer_dropout": 1.0}, "less than 1"),
+    ],
+)
+def test_new_fields_are_checked_together(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ModelConfig.model_validate(wrong)

@@ -87,7 +87,7 @@ def test_nothing_depends_on_the_future_or_on_another_document() -> None:
 
 def test_sorting_is_by_document_bucket_and_time() -> None:
     _, _, buckets, documents = inputs(24, 4, 2, n_buckets=3)
-    order, lower = sort_by_bucket(buckets, documents, 3)
+    order, lower = (x.flatten(0, 2) for x in sort_by_bucket(buckets, documents, 3))
     for row, (head, hash_round) in enumerate(itertools.product(range(2), range(2))):
         keys = [(int(documents[0, t]), int(buckets[0, head, hash_round, t]), int(t)) for t in order[row]]
         assert keys == sorted(keys)

@@ -1,0 +1,34 @@
+import subprocess
+import sys
+
+import pytest
+
+from korformer.training import allocator
+
+FAULTS = """
+import resource, sys, torch
+from korformer.training.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(2**24)
+before = faults()
+for _ in range(4):
+    torch.ones(2**24)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt belongs to glibc")
+def test_kept_memory_is_not_asked_for_again() -> None:
+    def page_faults(mode: str) -> int:
+        run = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True)
+        return int(run.stdout)
+
+    assert page_faults("keep") < page_faults("leave") / 4
+
+
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert not allocator.keep_freed_memory()

@@ -6,6 +6,7 @@ opens a network socket or leaves a file behind.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import locale
 import os
@@ -48,10 +49,10 @@ Probe = Callable[[Findings], Any]
 
 def precision_for(capability: tuple[int, int] | None) -> str:
     """The fastest arithmetic that a GPU of this compute capability trains well in, or the CPU for None."""
-    if capability is None:
-        return "fp32"
-    # Not torch.cuda.is_bf16_supported(): it says yes where bf16 is emulated.
-    return "bf16" if capability >= (8, 0) else "fp16 with loss scaling"
+    from korformer.training import precision
+
+    chosen = precision.precision_for(capability)
+    return "fp16 with loss scaling" if chosen == "fp16" else chosen
 
 
 def python(findings: Findings) -> dict[str, Any]:
@@ -120,7 +121,20 @@ def torch(findings: Findings) -> dict[str, Any]:
         )
         findings.append(Finding(what=what, remedy=remedy))
     first = library.cuda.get_device_capability(0) if gpus else None
-    return {**report, "nvidia_driver": driver, "gpus": gpus, "precision": precision_for(first)}
+    triton = _triton()
+    if first is not None and first >= (8, 0) and triton is None:
+        what = "Triton cannot be imported: hashed attention on the GPU runs in plain torch operations, which is slower"
+        findings.append(Finding(what=what, remedy="Install it: pip install triton", level="advice"))
+    return {**report, "nvidia_driver": driver, "gpus": gpus, "precision": precision_for(first), "triton": triton}
+
+
+def _triton() -> str | None:
+    """Version of Triton, in which the attention kernels for GPUs are written, or None where it cannot be imported."""
+    try:
+        version: str = importlib.import_module("triton").__version__
+    except Exception:  # as with torch, a broken install raises anything
+        return None
+    return version
 
 
 def _gpu(library: Any, index: int, findings: Findings) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,6 +25,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, protected_namespaces=()
     )
+    refused: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Keys that someone may well expect here, each with the reason why there is none and what to use instead."""
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -111,7 +114,11 @@ def _explain(kind: type[Settings], problem: Mapping[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
     dotted = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(kind, location[:-1])
+        section = _section_at(kind, location[:-1])
+        known = list(section.model_fields) if section else []
+        reason = section.refused.get(location[-1]) if section is not None and issubclass(section, Settings) else None
+        if reason is not None:
+            return f"{dotted}: {reason}"
         guess = nearest(location[-1], known)
         prefix = ".".join(location[:-1])
         if guess is None:
@@ -125,13 +132,13 @@ def _explain(kind: type[Settings], problem: Mapping[str, Any]) -> str:
     return f"{dotted}: {message[:1].lower() + message[1:]}{shown}"
 
 
-def _fields_at(kind: type[BaseModel], location: Iterable[str]) -> list[str]:
+def _section_at(kind: type[BaseModel], location: Iterable[str]) -> type[BaseModel] | None:
     for part in location:
         inner = kind.model_fields[part].annotation if part in kind.model_fields else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
+            return None
         kind = inner
-    return list(kind.model_fields)
+    return kind
 
 
 def to_toml(settings: Settings) -> str:

@@ -89,22 +89,28 @@ def _without_graph(layers: Sequence[Layer], x_BTD: Tensor, keep: list[Tensor | N
 
 
 class _Gradients:
-    """Sums of gradients by parameter."""
+    """Sums of gradients by parameter, and the precision that recomputation must have: that of the forward.
 
-    def __init__(self, parameters: Sequence[Tensor], wanted: Sequence[bool]) -> None:
-        self._sums: dict[int, Tensor | None] = {
-            id(parameter): None for parameter, want in zip(parameters, wanted, strict=True) if want
+    The sums are there from the beginning: taken as they come, they would settle in the holes that each layer's freed
+    activations leave, and the next layer's would need new memory.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], wanted: Sequence[bool], autocast: dict[str, Any]) -> None:
+        self.autocast = autocast
+        self._sums = {
+            id(parameter): torch.zeros_like(parameter)
+            for parameter, want in zip(parameters, wanted, strict=True)
+            if want
         }
 
     def wanted(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         return [parameter for parameter in parameters if id(parameter) in self._sums]
 
     def add(self, parameter: Tensor, gradient: Tensor) -> None:
-        so_far = self._sums[id(parameter)]
-        self._sums[id(parameter)] = gradient if so_far is None else so_far.add_(gradient)
+        self._sums[id(parameter)] += gradient
 
     def of(self, parameter: Tensor) -> Tensor | None:
-        return self._sums.get(id(parameter))
+        return self._sums.pop(id(parameter), None)
 
 
 def _back_through(
@@ -112,7 +118,7 @@ def _back_through(
 ) -> tuple[Tensor, Tensor]:
     """Compute run(x) again; its value, and the gradient of x. Those of `parameters` are added to `gradients`."""
     wanted = gradients.wanted(parameters)
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.autocast(**gradients.autocast):
         x = x.detach().requires_grad_()
         y = run(x)
     dx, *others = torch.autograd.grad(y, [x, *wanted], grad.to(y.dtype))
@@ -142,26 +148,25 @@ class _Reversible(torch.autograd.Function):
             raise RuntimeError("a reversible forward keeps its streams for one backward; run the forward again")
         (y1, y2), ctx.streams = ctx.streams, None
         dy1, dy2 = grads[0] / 2, grads[0] / 2
-        gradients = _Gradients(ctx.saved_tensors, ctx.needs_input_grad[2:])
-        with torch.autocast(**ctx.autocast):
-            for layer, buckets in zip(reversed(ctx.layers), reversed(ctx.buckets), strict=True):
-                for block in _token_blocks(y1.shape[1]):
+        gradients = _Gradients(ctx.saved_tensors, ctx.needs_input_grad[2:], ctx.autocast)
+        for layer, buckets in zip(reversed(ctx.layers), reversed(ctx.buckets), strict=True):
+            for block in _token_blocks(y1.shape[1]):
 
-                    def feed_forward(x: Tensor, layer: Layer = layer, first: int = block.start) -> Tensor:
-                        return layer.feed_forward(x, first)
+                def feed_forward(x: Tensor, layer: Layer = layer, first: int = block.start) -> Tensor:
+                    return layer.feed_forward(x, first)
 
-                    g, dx = _back_through(
-                        feed_forward, y1[:, block], dy2[:, block], layer.feed_forward_parameters(), gradients
-                    )
-                    y2[:, block] -= g
-                    dy1[:, block] += dx
+                g, dx = _back_through(
+                    feed_forward, y1[:, block], dy2[:, block], layer.feed_forward_parameters(), gradients
+                )
+                y2[:, block] -= g
+                dy1[:, block] += dx
 
-                def attend(x: Tensor, layer: Layer = layer, buckets: Tensor | None = buckets) -> Tensor:
-                    return layer.attend(x, buckets)[0]
+            def attend(x: Tensor, layer: Layer = layer, buckets: Tensor | None = buckets) -> Tensor:
+                return layer.attend(x, buckets)[0]
 
-                f, dx = _back_through(attend, y2, dy1, layer.attention_parameters(), gradients)
-                y1 -= f
-                dy2 += dx
+            f, dx = _back_through(attend, y2, dy1, layer.attention_parameters(), gradients)
+            y1 -= f
+            dy2 += dx
         return None, dy1 + dy2, *(gradients.of(parameter) for parameter in ctx.saved_tensors)
 
 

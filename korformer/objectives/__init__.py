@@ -41,8 +41,10 @@ class Objective(Protocol):
     def predicted(self, packs: Packs) -> int:
         """Tokens of the packs that count in the loss."""
 
-    def loss(self, model: ReformerModel, packs: Packs, settings: Settings, draw: TrainingDraw) -> BatchLoss:
-        """The loss of the packs under the keys of `draw`."""
+    def loss(
+        self, model: ReformerModel, packs: Packs, settings: Settings, draw: TrainingDraw, *, reversible: bool = False
+    ) -> BatchLoss:
+        """The loss of the packs under the keys of `draw`; `reversible` as in the model's forward."""
 
 
 def objectives() -> Mapping[str, Objective]:

@@ -29,13 +29,15 @@ class Autoregressive:
         """Tokens of the packs that have a next token."""
         return int((packs.targets >= 0).sum())
 
-    def loss(self, model: ReformerModel, packs: Packs, settings: Settings, draw: TrainingDraw) -> BatchLoss:
+    def loss(
+        self, model: ReformerModel, packs: Packs, settings: Settings, draw: TrainingDraw, *, reversible: bool = False
+    ) -> BatchLoss:
         """Mean cross-entropy of the next tokens."""
         tokens, targets, documents, positions = (
             torch.from_numpy(array).to(model.device, torch.int64, non_blocking=True)
             for array in (packs.tokens, packs.targets, packs.documents, packs.positions)
         )
-        hidden = model(tokens, documents_BT=documents, positions_BT=positions, draw=draw)
+        hidden = model(tokens, documents_BT=documents, positions_BT=positions, draw=draw, reversible=reversible)
         mean, _ = model.loss(hidden, targets)
         return BatchLoss(mean=mean, predicted=self.predicted(packs))
 

@@ -28,9 +28,11 @@ from korformer.storage import check_writable, lock_directory, require_free
 from korformer.text.vocabulary import Vocabulary
 from korformer.training.card import model_card
 from korformer.training.interrupt import StopRequest, stop_on_signal
+from korformer.training.memory import choose_reversible
 from korformer.training.meter import Meter, gpu_utilisation, peak_memory_bytes
 from korformer.training.metrics import MetricsLog
 from korformer.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from korformer.training.precision import MixedPrecision, choose_precision
 from korformer.training.run_directory import LoopState, RunDirectory
 from korformer.training.sampling import write_sample
 from korformer.training.settings import RunSettings
@@ -91,8 +93,8 @@ def pretrain(
 def _out_of_memory(settings: RunSettings, step: int) -> ResourceError:
     return ResourceError(
         f"out of memory after step {step}; what was saved is intact",
-        hint=f"Halve training.batch_size (now {settings.training.batch_size}) and double training.accumulate, "
-        "or shorten data.pack_tokens.",
+        hint=f"Set training.reversible=always, or halve training.batch_size (now {settings.training.batch_size}) and "
+        "double training.accumulate, or shorten data.pack_tokens.",
     )
 
 
@@ -116,6 +118,7 @@ class Trainer:
         if training.threads is not None:
             torch.set_num_threads(training.threads)
         self.device = choose_device(training.device)
+        self.arithmetic = MixedPrecision(choose_precision(training.precision, self.device), self.device)
         self.run_directory = RunDirectory(self.path)
         if self.run_directory.holds_run():
             if not resume:
@@ -126,6 +129,8 @@ class Trainer:
         self.model = ReformerModel(self.settings.model, self.data.vocabulary.size)
         self.model.initialise(seed_of("weights", training.seed))
         self.model.to(self.device)
+        tokens = training.batch_size * self.settings.pack_tokens
+        self.reversible = choose_reversible(training.reversible, self.settings.model, tokens, self.device)
         self.optimizer = make_optimizer(self.model, training)
         self.sampler = PackSampler(
             self.data.store,
@@ -157,6 +162,8 @@ class Trainer:
             "threads": str(torch.get_num_threads()),
             "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
             "device": str(self.device),
+            "precision": self.arithmetic.precision,
+            "reversible layers": "yes" if self.reversible else "no",
         }
 
     def _resume(self) -> None:
@@ -174,11 +181,14 @@ class Trainer:
                 )
         load_parameters(self.model, saved.model, where=str(self.path))
         restore_optimizer(self.model, self.optimizer, saved.optimizer)
+        self.arithmetic.restore(loop.scaler)
+        if self.settings.training.reversible == "auto":  # as before, so that the run goes on bit for bit
+            self.reversible = loop.environment.get("reversible layers", "no") == "yes"
         self.sampler.restore(loop.sampler)
         self.step, self.tokens, self.seconds = loop.step, loop.tokens, loop.seconds
         self.meter.resume(loop.weighted_loss, loop.loss_weight, loop.tokens)
         self.listen(Notice(text=f"going on after step {self.step:,} of {self.settings.training.steps:,}"))
-        changed = [name for name, now in self.environment.items() if loop.environment.get(name) != now]
+        changed = [name for name, now in self.environment.items() if loop.environment.get(name, now) != now]
         if changed:
             self.listen(
                 Notice(
@@ -227,16 +237,25 @@ class Trainer:
                 self.sampler.restore(place)
                 self._stop()
             loss += self._accumulate(packs, step, number, predicted)
+        self.arithmetic.unscale(self.optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.lm.parameters(), training.clip or math.inf))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        overflowed = self.arithmetic.overflowed(norm)
+        if not (math.isfinite(loss) and (math.isfinite(norm) or overflowed)):
             raise DivergedError(
                 f"training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}; "
                 f"the last saved step is intact",
                 where=str(self.path),
                 hint="Lower training.learning_rate or raise training.warmup_steps, and resume.",
             )
-        self.optimizer.step()
+        self.arithmetic.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
+        if overflowed:
+            self.listen(
+                Notice(
+                    text=f"step {step} changed nothing: its gradient overflowed in fp16; "
+                    f"the loss is scaled by {self.arithmetic.loss_scale:g} from now on"
+                )
+            )
         self.step, self.tokens = step, self.tokens + predicted
         self.seconds += time.monotonic() - began
         self.meter.add(loss, self.tokens)
@@ -261,9 +280,12 @@ class Trainer:
         training = self.settings.training
         first = number * training.batch_size
         draw = TrainingDraw(seed=training.seed, step=step, samples=range(first, first + len(packs.tokens)))
-        batch = self.objective.loss(self.model, packs, self.settings.objective_settings, draw)
+        with self.arithmetic.autocast():
+            batch = self.objective.loss(
+                self.model, packs, self.settings.objective_settings, draw, reversible=self.reversible
+            )
         share = batch.predicted / max(1, predicted)
-        (batch.mean * share).backward()
+        self.arithmetic.scaled(batch.mean * share).backward()
         return float(batch.mean.detach()) * share
 
     def _validate(self) -> None:
@@ -300,6 +322,7 @@ class Trainer:
             corpus=self.data.store.fingerprint,
             vocabulary=self.data.vocabulary.fingerprint,
             environment=self.environment,
+            scaler=self.arithmetic.state(),
         )
         model = parameters_to_save(self.model)
         optimizer = optimizer_tensors(self.model, self.optimizer)

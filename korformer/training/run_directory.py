@@ -10,7 +10,7 @@ RUN/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ MAY_CHANGE = frozenset(
     f"training.{name}"
     for name in (
         "steps", "save_every", "eval_every", "eval_tokens", "sample_every", "sample_tokens", "sample_prompt", "keep",
-        "device", "threads",
+        "device", "threads", "precision", "reversible",
     )
 )  # fmt: skip
 """Settings that a resumed run may have otherwise than before."""
@@ -56,7 +56,8 @@ class LoopState:
         weighted_loss, loss_weight: the running average of the loss.
         seconds: time spent training, over all sittings.
         corpus, vocabulary: identities of what the run trains on.
-        environment: what bit-exactness hangs on (torch, threads, processor, device).
+        environment: what bit-exactness hangs on (torch, threads, processor, device, precision).
+        scaler: the state of loss scaling, where there is any.
     """
 
     step: int
@@ -68,6 +69,7 @@ class LoopState:
     corpus: str
     vocabulary: str
     environment: Mapping[str, str]
+    scaler: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ class RunDirectory:
             UsageError: every difference, with the old and the new value.
         """
         old, new = _flat(read_toml(self.path / SETTINGS_NAME)), _flat(settings.model_dump(mode="json"))
+        # A run from before a setting existed had what is the default now.
+        old = {**_flat(type(settings)().model_dump(mode="json")), **old}
         differences = [
             f"{key} was {_shown(old.get(key))}, now {_shown(new.get(key))}"
             for key in sorted(old.keys() | new.keys())

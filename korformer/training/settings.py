@@ -10,6 +10,7 @@ from pydantic import Field, create_model, model_validator
 from korformer.config import Settings, build
 from korformer.model.config import ModelConfig
 from korformer.objectives import objective_named
+from korformer.training.memory import Reversible
 
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
@@ -71,6 +72,12 @@ class TrainingSettings(Settings):
     """Seed of everything: initial weights, order of documents, hash rotations."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes the GPU where there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the matrix products; auto takes bf16 on a GPU of compute capability 8.0 and up, fp16 with loss
+    scaling on an older one, fp32 on a CPU. Weights and residual streams are always fp32."""
+    reversible: Reversible = "auto"
+    """Compute layers a second time in backward instead of keeping their activations: memory does not grow with depth,
+    a step takes about a third longer. auto does it where the activations would not fit."""
     threads: Count | None = None
     """CPU threads; torch's own choice where it is not given."""
 

@@ -19,6 +19,7 @@ from korformer.commands.app import main
 from korformer.commands.machine import Finding
 from korformer.errors import PathError
 from korformer.storage import write_manifest, write_text
+from korformer.training import precision  # before torch is replaced by a fake
 
 
 def left_with(*arguments: str) -> object:
@@ -122,7 +123,7 @@ def test_a_probe_that_fails_is_told_and_the_others_still_answer(
 
 
 @pytest.mark.parametrize(
-    ("capability", "precision"),
+    ("capability", "chosen"),
     [
         (None, "fp32"),
         ((7, 0), "fp16 with loss scaling"),
@@ -133,8 +134,8 @@ def test_a_probe_that_fails_is_told_and_the_others_still_answer(
         ((10, 0), "bf16"),
     ],
 )
-def test_precision_is_chosen_by_capability(capability: tuple[int, int] | None, precision: str) -> None:
-    assert machine.precision_for(capability) == precision
+def test_precision_is_chosen_by_capability(capability: tuple[int, int] | None, chosen: str) -> None:
+    assert machine.precision_for(capability) == chosen
 
 
 class FakeCuda:
@@ -175,9 +176,12 @@ def fake_torch(*, build: str | None, gpus: int = 0, capability: tuple[int, int] 
     )
 
 
-def probe_torch(monkeypatch: pytest.MonkeyPatch, library: Any, driver: str | None) -> tuple[Any, list[Finding]]:
+def probe_torch(
+    monkeypatch: pytest.MonkeyPatch, library: Any, driver: str | None, triton: str | None = "3.7.1"
+) -> tuple[Any, list[Finding]]:
     monkeypatch.setitem(sys.modules, "torch", library)
     monkeypatch.setattr(machine, "_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(machine, "_triton", lambda: triton)
     findings: list[Finding] = []
     return machine.torch(findings), findings
 
@@ -185,9 +189,29 @@ def probe_torch(monkeypatch: pytest.MonkeyPatch, library: Any, driver: str | Non
 def test_a_turing_card_trains_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
     report, findings = probe_torch(monkeypatch, fake_torch(build="13.0", gpus=2), "580.1")
     assert findings == []
-    assert report["precision"] == "fp16 with loss scaling"
+    assert report["precision"] == f"{precision.precision_for((7, 5))} with loss scaling"
     assert report["gpus"][1]["name"] == "card 1"
     assert report["gpus"][0]["capability"] == "7.5"
+
+
+@pytest.mark.parametrize(("capability", "told"), [((7, 5), []), ((9, 0), ["advice"])])
+def test_a_gpu_without_triton_is_advice_where_triton_would_serve(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], told: list[str]
+) -> None:
+    library = fake_torch(build="13.0", gpus=1, capability=capability)
+    report, findings = probe_torch(monkeypatch, library, "580.1", triton=None)
+    assert report["triton"] is None
+    assert [finding.level for finding in findings] == told
+    report, findings = probe_torch(monkeypatch, library, "580.1")
+    assert report["triton"] == "3.7.1"
+    assert findings == []
+
+
+def test_a_triton_that_cannot_be_imported_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert machine._triton() is None
+    monkeypatch.setitem(sys.modules, "triton", types.SimpleNamespace(__version__="3.7.1"))
+    assert machine._triton() == "3.7.1"
 
 
 def test_a_cpu_build_beside_a_gpu_is_advice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,8 @@ def merged_forward(
         lower_GRT: rank at which each rank's group begins.
         chunk, window: as in `banded.forward`.
     """
-    merged_GTd, total_GT = torch.empty_like(q_GTd), q_GTd.new_empty(q_GTd.shape[:2])
+    total_GT = q_GTd.new_empty(q_GTd.shape[:2], dtype=torch.promote_types(q_GTd.dtype, torch.float32))
+    merged_GTd = torch.empty_like(q_GTd)
     for part in _parts(len(q_GTd), q_GTd.device):
         rows = [x[part] for x in (q_GTd, k_GTd, v_GTd)]
         lower_NT = lower_GRT[part].flatten(0, 1)
@@ -99,7 +100,7 @@ def merged_forward(
         lse_GRT = lse_NT.view_as(inverse).gather(2, inverse)
         total_GT[part] = torch.logsumexp(lse_GRT, dim=1)
         share_GRT = torch.softmax(lse_GRT, dim=1)
-        merged_GTd[part] = torch.einsum("grtd,grt->gtd", _to_times(out_NTd, inverse), share_GRT)
+        merged_GTd[part] = torch.einsum("grtd,grt->gtd", _to_times(out_NTd, inverse), share_GRT.to(q.dtype))
     return merged_GTd, total_GT
 
 

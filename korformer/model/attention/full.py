@@ -20,11 +20,11 @@ from torch.utils.checkpoint import checkpoint
 
 from korformer.model.attention.banded import SELF_BIAS
 
-BIAS_BYTES = 2**26
-"""Additive mask of a block of queries."""
+BIAS_BYTES = 2**24
+"""Additive mask that exists at a time."""
 
-MASKED_TOKENS = 1024
-"""Tokens up to which a mask is faster on a CPU than two halves: the kernel skips what is masked in steps of 512 keys."""
+HALVES_ON = ("cpu",)
+"""Devices whose flash kernel gives the log-sum-exp."""
 
 
 def full(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, *, causal: bool = True) -> Tensor:
@@ -59,12 +59,12 @@ def _other_tokens(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor) -> Tensor:
     T = q_BHTd.shape[2]
     if T == 1:
         return v_BHTd
-    if q_BHTd.device.type == "cpu" and T > MASKED_TOKENS:
-        out: Tensor = _PastAndFuture.apply(q_BHTd, k_BHTd, v_BHTd)  # type: ignore[no-untyped-call]
-        return out
     queries = max(1, BIAS_BYTES // (T * q_BHTd.element_size()))
     if queries >= T:
         return _without_diagonal(q_BHTd, k_BHTd, v_BHTd, 0)
+    if q_BHTd.device.type in HALVES_ON:
+        out: Tensor = _PastAndFuture.apply(q_BHTd, k_BHTd, v_BHTd)  # type: ignore[no-untyped-call]
+        return out
     blocks = [
         checkpoint(_without_diagonal, q_BHTd[:, :, first : first + queries], k_BHTd, v_BHTd, first, use_reentrant=False)
         for first in range(0, T, queries)

@@ -154,8 +154,9 @@ def _merge(outs: list[Tensor], lses: list[Tensor]) -> tuple[Tensor, Tensor]:
     """One softmax over all rounds: output (T, G, d) and log-sum-exp (T, G)."""
     if len(outs) == 1:
         return outs[0], lses[0]
-    total = torch.logsumexp(torch.stack(lses), dim=0)
-    shares = [torch.exp(lse - total)[..., None].to(outs[0].dtype) for lse in lses]
+    stacked = torch.stack(lses)
+    total = torch.logsumexp(stacked, dim=0)
+    shares = torch.softmax(stacked, dim=0)[..., None].to(outs[0].dtype)
     merged = outs[0] * shares[0]
     for out, share in zip(outs[1:], shares[1:], strict=True):
         merged.addcmul_(out, share)

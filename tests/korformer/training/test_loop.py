@@ -10,7 +10,7 @@ import torch
 from korformer.config import merge
 from korformer.data.store import build_store
 from korformer.errors import DivergedError, InterruptedRun, ResourceError, UsageError
-from korformer.events import Event, Notice, Sample, Saved, Step, Validation
+from korformer.events import Event, Listener, Notice, Sample, Saved, Step, Validation, ignore
 from korformer.model.directory import load_model
 from korformer.objectives import BatchLoss
 from korformer.objectives.ar import Autoregressive
@@ -142,6 +142,41 @@ def test_what_is_not_the_same_run_is_refused(data: TrainingData, tmp_path: Path)
     assert all(torch.equal(tensor, weights(run)[name]) for name, tensor in before.items())
 
 
+def test_reversible_layers_with_dropout_resume_exactly_and_lose_the_same(data: TrainingData, tmp_path: Path) -> None:
+    drops = {"model": {"ff_dropout": 0.1, "post_attn_dropout": 0.1, "layer_dropout": 0.2}}
+
+    def run(name: str, reversible: str, listen: Listener = ignore) -> Path:
+        changes = {"training": {"reversible": reversible}, **drops}
+        return pretrain(run_settings("ar", merge(VALUES, changes)), data, tmp_path / name, listen=listen)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    ordinary, whole = run("ordinary", "never"), run("whole", "always")
+    with pytest.raises(InterruptedRun):
+        run("parts", "always", interrupt)
+    assert losses(run("parts", "always")) == losses(whole)
+    for one, other in zip(losses(ordinary), losses(whole), strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+def test_a_run_goes_on_with_the_layers_it_began_with(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fits into memory changes from day to day; the arithmetic of a run does not."""
+    monkeypatch.setattr(loop, "choose_reversible", lambda *_: True)
+    pretrain(settings(steps=4), data, tmp_path / "run")
+    monkeypatch.setattr(loop, "choose_reversible", lambda *_: False)
+    heard: list[Event] = []
+    pretrain(settings(), data, tmp_path / "run", listen=heard.append)
+    assert not [event for event in heard if isinstance(event, Notice) and event.level == "warning"]
+    pretrain(settings(steps=10, reversible="never"), data, tmp_path / "run", listen=heard.append)
+    warnings = [event.text for event in heard if isinstance(event, Notice) and event.level == "warning"]
+    assert len(warnings) == 1
+    assert "reversible layers changed" in warnings[0]
+
+
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_divergence_overwrites_nothing(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: float
@@ -150,8 +185,8 @@ def test_divergence_overwrites_nothing(
     before = weights(run)
     real = Autoregressive.loss
 
-    def poisoned(self: Autoregressive, *args: Any) -> BatchLoss:
-        batch = real(self, *args)
+    def poisoned(self: Autoregressive, *args: Any, **options: Any) -> BatchLoss:
+        batch = real(self, *args, **options)
         return BatchLoss(mean=batch.mean * poison, predicted=batch.predicted)
 
     monkeypatch.setattr(Autoregressive, "loss", poisoned)
@@ -164,11 +199,11 @@ def test_divergence_overwrites_nothing(
 def test_running_out_of_memory_gives_advice(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhausted(self: Autoregressive, *args: object) -> BatchLoss:
+    def exhausted(self: Autoregressive, *args: object, **options: object) -> BatchLoss:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
     monkeypatch.setattr(Autoregressive, "loss", exhausted)
-    with pytest.raises(ResourceError, match=r"out of memory .* Halve training.batch_size \(now 2\)"):
+    with pytest.raises(ResourceError, match=r"out of memory .* halve training.batch_size \(now 2\)"):
         pretrain(settings(), data, tmp_path / "run")
 
 

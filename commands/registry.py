@@ -1,4 +1,5 @@
 """Which subcommands there are. `korformer.commands.NAME` holds each: its function `command` has the command line.
+A name that Python keeps for itself has an underscore behind it there.
 
 A command's module is imported when it is called and not before: `korformer --help` must not wait for any of them.
 """
@@ -6,6 +7,7 @@ A command's module is imported when it is called and not before: `korformer --he
 from __future__ import annotations
 
 import importlib
+import keyword
 from typing import Any
 
 import typer
@@ -17,14 +19,20 @@ COMMANDS = {
     "pretrain": "Train a model from a vocabulary and a corpus.",
     "generate": "Write on from a prompt.",
     "eval": "Measure a model on text that it has not seen.",
+    "import": "Read a checkpoint of an older project on reformer-pytorch.",
     "doctor": "Show what a bug report needs, and what is wrong here.",
 }
 """Name and one line of help, in the order of work, as `korformer --help` lists them."""
 
 
+def module_of(name: str) -> str:
+    """Full name of the module that holds a command."""
+    return f"korformer.commands.{name}_" if keyword.iskeyword(name) else f"korformer.commands.{name}"
+
+
 def load(name: str) -> Any:
     """The command `name`, ready to parse and run: a Typer command of a name from `COMMANDS`."""
-    module = importlib.import_module(f"korformer.commands.{name}")
+    module = importlib.import_module(module_of(name))
     program = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     program.command(name=name, context_settings={"help_option_names": ["-h", "--help"]})(module.command)
     return get_command(program)

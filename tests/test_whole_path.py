@@ -52,6 +52,8 @@ TINY_MODEL = [
     "training.sample_tokens=5",
 ]
 
+OLD_MODEL = ["--set", "model.heads=2", "--set", "model.causal=true"]
+
 
 def walk(lines: list[list[str]], folder: Path) -> tuple[list[tuple[str, int]], str]:
     """What each command printed on stdout and left with, and all of stderr."""
@@ -71,6 +73,23 @@ def walk(lines: list[list[str]], folder: Path) -> tuple[list[tuple[str, int]], s
     return results, done.stderr
 
 
+def save_old_checkpoint(folder: Path) -> None:
+    """What a project on reformer-pytorch 1.1.3 saved: old.pth, and its vocabulary in old/vocab.txt."""
+    import torch
+    from reformer_pytorch import ReformerLM
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "봄", "##이"]
+    (folder / "old").mkdir()
+    (folder / "old" / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    tokens = len(words)
+    model = ReformerLM(
+        num_tokens=tokens, dim=32, depth=1, max_seq_len=128, heads=2, dim_head=16, causal=True, axial_position_emb=True
+    )
+    weights = {name.replace(".weights.", ".weights_"): tensor for name, tensor in model.state_dict().items()}
+    old = {name: tensor for name, tensor in weights.items() if not name.startswith("norm.")}
+    torch.save(old, folder / "old.pth")
+
+
 def test_every_command_on_the_way_works_and_none_opens_a_socket(tmp_path: Path) -> None:
     (tmp_path / "raw.txt").write_text(TEXT * 20, encoding="utf-8")
     settings = [word for each in TINY_MODEL for word in ("--set", each)]
@@ -82,8 +101,10 @@ def test_every_command_on_the_way_works_and_none_opens_a_socket(tmp_path: Path) 
         ["generate", "봄이 오면", "-m", "run", "--max-new-tokens", "8", "--seed", "1"],
         ["generate", "봄이 오면", "-m", "run", "--max-new-tokens", "8", "--seed", "1", "--json"],
         ["eval", "--task", "lm", "-m", "run", "--data", "corpus.jsonl", "--max-documents", "4", "--json"],
+        ["import", "old.pth", "--vocab", "old", "-o", "imported", *OLD_MODEL],
         ["doctor", "--json"],
     ]
+    save_old_checkpoint(tmp_path)
     assert {line[0] for line in lines} == set(registry.COMMANDS)
     results, error = walk(lines, tmp_path)
     assert [left for _, left in results] == [0] * len(lines), error
@@ -96,7 +117,8 @@ def test_every_command_on_the_way_works_and_none_opens_a_socket(tmp_path: Path) 
     measured = json.loads(results[5][0])
     assert measured["bits_per_character"] > 0
     assert measured["examples"] == 4
-    assert json.loads(results[6][0])["ok"] is True
+    assert results[6][0] == "imported\n"
+    assert json.loads(results[7][0])["ok"] is True
 
 
 def test_the_watch_sees_a_socket() -> None:
@@ -115,6 +137,7 @@ def test_a_missing_input_is_one_message_and_leaves_nothing_behind(name: str, tmp
         "pretrain": ["pretrain", "--vocab", "missing", "--corpus", "missing.txt", "-o", "out"],
         "generate": ["generate", "봄", "-m", "missing"],
         "eval": ["eval", "-m", "missing", "--data", "missing.txt"],
+        "import": ["import", "missing.pth", "--vocab", "missing", "-o", "out"],
     }
     results, error = walk([lines[name]], tmp_path)
     assert results == [("", 1)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from korformer.errors import DivergedError
 from korformer.evaluation.windows import Segment, batches
+from korformer.model.products import fast_products
 
 
 class WindowConfig(Protocol):
@@ -59,7 +60,7 @@ def evaluating(model: LanguageModel) -> Iterator[None]:
     model.train(False)
     try:
         # Not inference_mode: tensors that a model caches here must stay usable in training.
-        with torch.no_grad():
+        with torch.no_grad(), fast_products():
             yield
     finally:
         model.train(was_training)

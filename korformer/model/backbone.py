@@ -25,7 +25,7 @@ from korformer.model.blocks import (
     queries_and_keys,
 )
 from korformer.model.config import ModelConfig
-from korformer.model.decode import DecodeState
+from korformer.model.decode import DecodeState, Precision
 from korformer.model.draws import Dropout, TrainingDraw, kept_layers
 from korformer.model.losses import linear_cross_entropy, token_losses
 from korformer.model.positions import look_up, position_table
@@ -174,9 +174,13 @@ class ReformerModel(nn.Module):
         device: torch.device = self.lm.token_emb.weight.device
         return device
 
-    def new_state(self) -> DecodeState:
-        """An empty context to read and write a text token by token."""
-        return DecodeState(self)
+    def new_state(self, weights: Precision = "fp32") -> DecodeState:
+        """An empty context to read and write a text token by token.
+
+        Args:
+            weights: precision of the matrices in single steps.
+        """
+        return DecodeState(self, weights)
 
     @property
     def layers(self) -> list[tuple[nn.Module, nn.Module]]:

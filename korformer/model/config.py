@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from korformer.config import Settings
+from korformer.model.options import REFUSED_OPTIONS
 
 AttentionKind = Literal["causal_lsh", "lsh", "local", "full"]
 Activation = Literal["gelu", "relu", "silu"]
@@ -18,6 +20,8 @@ Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 class ModelConfig(Settings):
     """Everything that decides a model's parameters and their meaning."""
+
+    refused: ClassVar[Mapping[str, str]] = REFUSED_OPTIONS
 
     dim: Positive = 256
     """Width of the residual streams."""

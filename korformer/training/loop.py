@@ -22,6 +22,7 @@ from korformer.evaluation.language_model import validate
 from korformer.events import Event, Listener, Notice, Sample, Saved, Step, Validation, ignore
 from korformer.model.backbone import ReformerModel, TrainingDraw
 from korformer.model.directory import load_parameters, parameters_to_save, publish, write_description
+from korformer.model.products import fast_products
 from korformer.objectives import objective_named
 from korformer.randomness import seed_of
 from korformer.storage import check_writable, lock_directory, require_free
@@ -206,6 +207,11 @@ class Trainer:
             self._publish()
             return
         self.stop = stop
+        with fast_products():
+            self._train()
+
+    def _train(self) -> None:
+        training = self.settings.training
         while self.step < training.steps:
             self._train_step()
             last = self.step == training.steps

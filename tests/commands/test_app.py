@@ -117,7 +117,7 @@ def test_every_command_explains_itself_in_80_columns(name: str, capsys: pytest.C
 def test_the_head_of_a_command_imports_nothing_heavy(name: str) -> None:
     code = f"""
 import sys
-import korformer.commands.{name}
+import {registry.module_of(name)}
 heavy = {{"torch", "rich", "pydantic", "textual", "numpy", "tokenizers"}}
 print(sorted(heavy & {{name.split(".")[0] for name in sys.modules}}))
 """

@@ -9,8 +9,8 @@ or float64 weighs as exactly zero as soon as there is any other key. The log-sum
 SELF_BIAS, so a merge over several rounds weighs it as zero too unless all rounds are empty, and then all of
 them hold the token's own value.
 
-On a CPU, scores, softmax and their gradients run chunk by chunk in torch's flash kernel, which returns the
-log-sum-exp; elsewhere plain tensor operations do the same.
+Scores, softmax and their gradients are plain batched products over the chunks. On a CPU the caller gives a head at
+a time, so that scores stay in the cache; then they are faster than torch's flash kernel.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ def forward(
         window: keys before itself that a query may see, at most `chunk`.
     """
     N, T, d = q_NTd.shape
-    run = _flash if q_NTd.device.type == "cpu" else _plain
-    out, lse = run(
+    out, lse = chunk_forward(
         q_NTd.view(N, T // chunk, chunk, d),
         with_previous_chunk(k_NTd, chunk),
         with_previous_chunk(v_NTd, chunk),
@@ -97,17 +96,39 @@ def forward(
     return out.reshape(N, T, d), lse.reshape(N, T)
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        q, k, v, attn_mask=bias, scale=q.shape[-1] ** -0.5
-    )
-    return out, lse
+def chunk_forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention of every chunk to its keys: output (..., W, d) and log-sum-exp (..., W).
+
+    Args:
+        q: (..., W, d) queries.
+        k, v: (..., K, d) keys and values.
+        bias: (..., W, K) or what broadcasts to it, added to the scores; no row may be -inf throughout.
+    """
+    scores, share = _scores_and_shares(q, k, bias)
+    # The highest score s has the share exp(s - lse); softmax is the fast exponential, and it keeps lse's digits.
+    lse = scores.amax(dim=-1) - share.amax(dim=-1).to(scores.dtype).log()
+    return share @ v, lse
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    scores = (q @ k.mT).mul_(q.shape[-1] ** -0.5).add_(bias)
-    lse = torch.logsumexp(scores, dim=-1)
-    return scores.sub_(lse[..., None]).exp_() @ v, lse
+def _scores_and_shares(q: Tensor, k: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores in at least fp32, and their softmax in the queries' precision."""
+    scores = (q @ k.mT).to(torch.promote_types(q.dtype, torch.float32))
+    scores = scores.mul_(q.shape[-1] ** -0.5).add_(bias)
+    return scores, torch.softmax(scores, dim=-1).to(q.dtype)
+
+
+def chunk_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries, keys and values; `out` and `lse` as in `backward`."""
+    scale = q.shape[-1] ** -0.5
+    scores, share = _scores_and_shares(q, k, bias)
+    # These keys' part of the whole softmax is a factor of the row: exp(own lse - lse).
+    part = share.amax(dim=-1).to(scores.dtype).log_().neg_().add_(scores.amax(dim=-1)).sub_(lse).exp_()
+    grad = grad * part.to(grad.dtype)[..., None]
+    d_scores = grad @ v.mT
+    d_scores.sub_((grad * out).sum(dim=-1, keepdim=True)).mul_(share).mul_(scale)
+    return d_scores @ k, d_scores.mT @ q, share.mT @ grad
 
 
 def backward(
@@ -130,8 +151,7 @@ def backward(
     N, T, d = q_NTd.shape
     C = T // chunk
     shape = (N, C, chunk, d)
-    run = _flash_backward if q_NTd.device.type == "cpu" else _plain_backward
-    dq, dk, dv = run(
+    dq, dk, dv = chunk_backward(
         grad_NTd.view(shape),
         q_NTd.view(shape),
         with_previous_chunk(k_NTd, chunk),
@@ -141,21 +161,3 @@ def backward(
         band_bias(lower_NT, chunk, window, q_NTd.dtype),
     )
     return dq.reshape(N, T, d), fold_previous_chunk(dk), fold_previous_chunk(dv)
-
-
-def _flash_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        grad, q, k, v, out, lse, 0.0, False, attn_mask=bias, scale=q.shape[-1] ** -0.5
-    )
-    return dq, dk, dv
-
-
-def _plain_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    scale = q.shape[-1] ** -0.5
-    share = (q @ k.mT).mul_(scale).add_(bias).sub_(lse[..., None]).exp_()
-    d_scores = (grad @ v.mT).sub_((grad * out).sum(dim=-1, keepdim=True)).mul_(share).mul_(scale)
-    return d_scores @ k, d_scores.mT @ q, share.mT @ grad

@@ -270,11 +270,10 @@ class _Group:
 
     def forward(self, order_GE: Tensor, q_GTd: Tensor, k_GEd: Tensor, v_GEd: Tensor) -> tuple[Tensor, Tensor]:
         """Output (T x G, d) and log-sum-exp (T x G,) of a round, both in the order (rank, head)."""
-        run = banded._flash if q_GTd.device.type == "cpu" else banded._plain
         d = q_GTd.shape[-1]
         outs, lses = [], []
         for chunks in self.slices():
-            out, lse = run(
+            out, lse = banded.chunk_forward(
                 _own(q_GTd, self.chunk, chunks),
                 _with_previous(k_GEd, self.chunk, chunks),
                 _with_previous(v_GEd, self.chunk, chunks),
@@ -299,13 +298,12 @@ class _Group:
         `out` and `lse` are those of the merged rounds: a key's probability is exp(score - lse) and the row's correction
         grad . out, so each round gives its own share (the identity of ring attention, Liu et al. 2023).
         """
-        run = banded._flash_backward if q_GTd.device.type == "cpu" else banded._plain_backward
         W = self.chunk
         G, E, d = k_GEd.shape
         dq, dk, dv = (q_GTd.new_empty(E // W, W, G, d) for _ in range(3))
         dk[0], dv[0] = 0, 0
         for chunks in self.slices():
-            parts = run(
+            parts = banded.chunk_backward(
                 _own(grad_GTd, W, chunks),
                 _own(q_GTd, W, chunks),
                 _with_previous(k_GEd, W, chunks),

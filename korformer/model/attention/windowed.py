@@ -57,7 +57,6 @@ class _Blocks(torch.autograd.Function):
     def forward(
         ctx: Any, q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, window: int, reach: Reach
     ) -> Tensor:
-        run = banded._flash if q_BHTd.device.type == "cpu" else banded._plain
         B, H, T, d = q_BHTd.shape
         W = window
         out_BTHd = q_BHTd.new_empty(B, T, H, d)
@@ -67,7 +66,7 @@ class _Blocks(torch.autograd.Function):
             keys, values = (_with_ends(x[sample], base_WK) for x in (k_BHTd, v_BHTd))
             for blocks, bias in _slices(documents_BT[sample], base_WK):
                 tokens = slice(blocks.start * W, blocks.stop * W)
-                out, lse = run(
+                out, lse = banded.chunk_forward(
                     _own(q_BHTd[sample], W, blocks),
                     _around(keys, base_WK, blocks),
                     _around(values, base_WK, blocks),
@@ -83,7 +82,6 @@ class _Blocks(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BHTd: Tensor) -> tuple[Tensor | None, ...]:
         q_BHTd, k_BHTd, v_BHTd, out_BTHd, lse_BTH, documents_BT = ctx.saved_tensors
-        run = banded._flash_backward if q_BHTd.device.type == "cpu" else banded._plain_backward
         B, H, T, d = q_BHTd.shape
         W = ctx.window
         base_WK = _base(W, ctx.reach, q_BHTd)
@@ -93,7 +91,7 @@ class _Blocks(torch.autograd.Function):
             extended = q_BHTd.new_zeros(2, keys.shape[1] // W, W, H, d)
             for blocks, bias in _slices(documents_BT[sample], base_WK):
                 tokens = slice(blocks.start * W, blocks.stop * W)
-                dq, *others = run(
+                dq, *others = banded.chunk_backward(
                     _own(grad_BHTd[sample], W, blocks),
                     _own(q_BHTd[sample], W, blocks),
                     _around(keys, base_WK, blocks),

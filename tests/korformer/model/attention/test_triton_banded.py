@@ -48,6 +48,8 @@ def distances(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "half precision",
         "small indices",
         "in the order of time",
+        "causal_lsh of the model",
+        "local of the model",
     ],
 )
 def test_output_and_gradients_equal_the_definition(distances: Any, case: str) -> None:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from korformer.model.attention import triton_banded
+from korformer.model.attention import causal_lsh, triton_banded
 from korformer.model.attention.banded import SELF_BIAS
 from korformer.model.attention.causal_lsh import sort_by_bucket
 
@@ -104,8 +104,34 @@ def distances(case: Case) -> dict[str, float]:
     return {name: float((x - y).abs().max()) for name, x, y in zip(names, found, expected, strict=True)}
 
 
+def through_the_model(*, hashed: bool) -> dict[str, float]:
+    """The model's own functions with the kernels in place of torch's, against the same without them."""
+    torch.manual_seed(0)
+    rows = [torch.randn(2, 64, 2, 16).transpose(1, 2) for _ in range(4)]
+    documents = (torch.arange(64) >= 24).long().expand(2, 64)
+    buckets = torch.randint(0, 4, (2, 2, 2, 64))
+
+    def run() -> list[Tensor]:
+        q, k, v = (x.detach().requires_grad_() for x in rows[:3])
+        if hashed:
+            out = causal_lsh.causal_lsh(q, k, v, buckets, documents, n_buckets=4, chunk=16, window=16)
+        else:
+            out = causal_lsh.local(q, k, v, documents, window=16)
+        return [out.detach(), *torch.autograd.grad(out, (q, k, v), rows[3])]
+
+    expected = run()
+    own, causal_lsh.fused_kernel = causal_lsh.fused_kernel, lambda q: triton_banded
+    found = run()
+    causal_lsh.fused_kernel = own
+    names = ("output", "queries", "keys", "values")
+    return {name: float((x - y).abs().max()) for name, x, y in zip(names, found, expected, strict=True)}
+
+
 def main() -> None:
-    json.dump({name: distances(case) for name, case in CASES.items()}, sys.stdout)
+    results = {name: distances(case) for name, case in CASES.items()}
+    results["causal_lsh of the model"] = through_the_model(hashed=True)
+    results["local of the model"] = through_the_model(hashed=False)
+    json.dump(results, sys.stdout)
 
 
 if __name__ == "__main__":

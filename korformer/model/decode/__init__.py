@@ -1,0 +1,6 @@
+"""Incremental decoding: one token after another at a cost that does not grow with the context."""
+
+from korformer.model.decode.matrices import PRECISIONS, Precision
+from korformer.model.decode.state import DecodeState
+
+__all__ = ["PRECISIONS", "DecodeState", "Precision"]

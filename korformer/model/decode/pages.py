@@ -1,0 +1,247 @@
+"""Which tokens each hash bucket holds, in the order of time, kept while a text grows and shrinks at its end.
+
+A bucket is a chain of pages of P entries. A page is filled from its start and never changes afterwards, so a bucket's
+newest P entries always lie in its last two pages, its oldest in its first, and taking tokens off the end undoes
+exactly what adding them did: the content is a function of the token sequence alone.
+
+Entries are positions counted from 1; 0 says that there is no token. Page 0 of every row is full of zeros and stands
+before the first page of each of its buckets.
+
+Legend: N rows (layer x head x round), K buckets of a row, P entries of a page, G pages, n tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FIRST_TOKENS = 1024
+"""Tokens that a new table has room for; their number doubles when they are used up."""
+
+_MANY = torch.iinfo(torch.int64).max
+
+
+class BucketPages:
+    """The buckets of all hashed heads of all layers of one kind.
+
+    Args:
+        layers: how many layers; their rows lie one layer after another.
+        rows: rows of a layer, heads x rounds.
+        buckets: K, of each row.
+        page: P.
+        device: where the pages live.
+    """
+
+    def __init__(self, layers: int, rows: int, buckets: int, page: int, device: torch.device) -> None:
+        N = layers * rows
+        self.page, self.buckets, self.rows, self.layers = page, buckets, rows, layers
+        self._device = device
+        self._small = torch.int16 if buckets < 2**15 else torch.int32
+        self._row_N = torch.arange(N, device=device)
+        self._cell_N = self._row_N * buckets
+        self._reach = torch.arange(page, device=device)
+        self.lengths = [0] * layers
+        self._tokens = 0  # capacity
+        self._history_TN = torch.empty(0, N, dtype=self._small, device=device)
+        self._slot_TN = torch.empty(0, N, dtype=torch.int32, device=device)  # page x P + offset within the row
+        self._entries_GNP = torch.zeros(1, N, page, dtype=torch.int32, device=device)
+        self._before_GN = torch.zeros(1, N, dtype=torch.int32, device=device)  # the page before, in its bucket
+        self._pages_N = torch.ones(N, dtype=torch.int64, device=device)  # pages in use
+        # Of each bucket: row index (page x N + row) of its last page and of the one before, entries of the last page.
+        empty = self._row_N[:, None, None].expand(N, buckets, 2)
+        self._last_two = empty.reshape(N * buckets, 2).clone()
+        self._fill = torch.full((N * buckets,), page, dtype=torch.int64, device=device)
+        self._count = torch.zeros(N * buckets, dtype=torch.int64, device=device)
+        self._first = self._row_N[:, None].expand(N, buckets).reshape(-1).clone()
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for this many tokens."""
+        if tokens <= self._tokens:
+            return
+        tokens = max(tokens, 2 * self._tokens, FIRST_TOKENS)
+        pages = 1 + min(tokens, self.buckets + tokens // self.page)
+        self._history_TN = _longer(self._history_TN, tokens)
+        self._slot_TN = _longer(self._slot_TN, tokens)
+        self._entries_GNP = _longer(self._entries_GNP, pages)
+        self._before_GN = _longer(self._before_GN, pages)
+        self._tokens = tokens
+
+    def _layer_rows(self, layer: int) -> slice:
+        return slice(layer * self.rows, (layer + 1) * self.rows)
+
+    def newest(self, layer: int, buckets_R: Tensor, count: int) -> Tensor:
+        """The newest `count` entries of one bucket of each row of a layer, (rows, count) int32, oldest first.
+
+        Args:
+            layer: which.
+            buckets_R: int64, one of each row.
+            count: at most P.
+        """
+        return self._newest(self._cell_N[self._layer_rows(layer)] + buckets_R, count)
+
+    def newest_of(self, layer: int, row: int, buckets_U: Tensor, count: int) -> Tensor:
+        """The newest `count` entries of several buckets of one row of a layer, (U, count) int32, oldest first."""
+        return self._newest((layer * self.rows + row) * self.buckets + buckets_U, count)
+
+    def _newest(self, cells: Tensor, count: int) -> Tensor:
+        P = self.page
+        both = self._entries_GNP.view(-1, P).index_select(0, self._last_two.index_select(0, cells).view(-1))
+        at = self._fill.index_select(0, cells)[:, None] + self._reach[P - count :]
+        return both.view(-1, 2 * P).gather(1, at)
+
+    def add(self, buckets_N: Tensor) -> None:
+        """Add one token to every row of every layer.
+
+        Args:
+            buckets_N: int64, its bucket in each row.
+        """
+        position, P, N = self.lengths[0], self.page, len(self._row_N)
+        cell = self._cell_N + buckets_N
+        last_two, fill = self._last_two.index_select(0, cell), self._fill.index_select(0, cell)
+        opens = fill == P
+        fresh = self._pages_N * N + self._row_N
+        last = torch.where(opens, fresh, last_two[:, 1])
+        before = torch.where(opens, last_two[:, 1], last_two[:, 0])
+        fill = torch.where(opens, 1, fill + 1)
+        count = self._count.index_select(0, cell)
+        self._entries_GNP.view(-1)[last * P + fill - 1] = position + 1
+        self._before_GN.view(-1)[last] = (before // N).int()
+        self._last_two[cell] = torch.stack([before, last], dim=1)
+        self._fill[cell] = fill
+        self._first[cell] = torch.where(count == 0, last, self._first.index_select(0, cell))
+        self._count[cell] = count + 1
+        self._pages_N += opens
+        self._history_TN[position] = buckets_N.to(self._small)
+        self._slot_TN[position] = (last // N * P + fill - 1).int()
+        self.lengths = [position + 1] * self.layers
+
+    def extend(self, layer: int, buckets_Rn: Tensor) -> None:
+        """Add tokens to the rows of one layer; they end where as many calls of `add` would.
+
+        Args:
+            layer: which.
+            buckets_Rn: integer bucket of each token in each row.
+        """
+        rows, n = buckets_Rn.shape
+        start, P, N = self.lengths[layer], self.page, len(self._row_N)
+        chosen = self._layer_rows(layer)
+        row = self._row_N[chosen, None]
+        sorted_Rn, order_Rn = torch.sort(buckets_Rn.to(self._small), dim=1, stable=True)
+        cell = self._cell_N[chosen, None] + sorted_Rn
+        rank = torch.arange(n, device=self._device).expand(rows, n)
+        begins = torch.ones_like(sorted_Rn, dtype=torch.bool)
+        begins[:, 1:] = sorted_Rn[:, 1:] != sorted_Rn[:, :-1]
+        group = torch.cummax(torch.where(begins, rank, 0), dim=1).values
+        place = self._fill[cell] + rank - group  # counted from the start of the bucket's last page
+        page_number, offset = place // P, place % P
+        leads = offset == 0
+        leads_in_time = torch.zeros_like(leads).scatter_(1, order_Rn, leads)
+        new_page = self._pages_N[chosen, None] - 1 + leads_in_time.cumsum(dim=1)
+        old_last = self._last_two[cell, 1] // N
+        opened = new_page.gather(1, order_Rn)
+        page = torch.where(page_number > 0, opened.gather(1, (rank - offset).clamp_min(0)), old_last)
+        before = torch.where(page_number > 1, page.gather(1, (rank - offset - 1).clamp_min(0)), old_last)
+        before = torch.where(page_number > 0, before, self._last_two[cell, 0] // N)
+        at_row = page * N + row
+        self._entries_GNP.view(-1)[at_row * P + offset] = (start + 1 + order_Rn).int()
+        self._before_GN.view(-1)[at_row[leads]] = before[leads].int()
+        ends = torch.ones_like(begins)
+        ends[:, :-1] = begins[:, 1:]
+        last_cell = cell[ends]
+        first_cell, first_page = cell[begins], at_row[begins]
+        unused = self._count[first_cell] == 0
+        self._first[first_cell[unused]] = first_page[unused]
+        self._count[last_cell] += (rank - group)[ends] + 1
+        self._fill[last_cell] = offset[ends] + 1
+        self._last_two[last_cell] = torch.stack([(before * N + row)[ends], at_row[ends]], dim=1)
+        self._pages_N[chosen] += leads.sum(dim=1)
+        self._history_TN[start : start + n, chosen] = buckets_Rn.T.to(self._small)
+        slots = torch.empty_like(order_Rn, dtype=torch.int32).scatter_(1, order_Rn, (page * P + offset).int())
+        self._slot_TN[start : start + n, chosen] = slots.T
+        self.lengths[layer] = start + n
+
+    def shorten(self, length: int) -> None:
+        """Take off the tokens from position `length` on, in every layer."""
+        for layer in range(self.layers):
+            if self.lengths[layer] > length:
+                self._shorten_layer(layer, length)
+
+    def _shorten_layer(self, layer: int, length: int) -> None:
+        chosen, P, N = self._layer_rows(layer), self.page, len(self._row_N)
+        gone = slice(length, self.lengths[layer])
+        cells_nR = self._cell_N[chosen] + self._history_TN[gone, chosen]
+        slots_nR = self._slot_TN[gone, chosen].long()
+        leads = slots_nR % P == 0
+        first_cell = self._cell_N[layer * self.rows]
+        local = (cells_nR - first_cell).reshape(-1)
+        size = self.rows * self.buckets
+        lowest = torch.full((size,), _MANY, device=self._device)
+        lowest.scatter_reduce_(0, local, slots_nR.reshape(-1), "amin")
+        touched = (lowest != _MANY).nonzero().squeeze(-1)
+        lost = torch.zeros(size, dtype=torch.int64, device=self._device).scatter_add_(0, local, torch.ones_like(local))
+        cell, slot, row = touched + first_cell, lowest[touched], chosen.start + touched // self.buckets
+        page, offset = slot // P, slot % P
+        last = torch.where(offset > 0, page, self._before_GN.view(-1)[page * N + row].long())
+        before = self._before_GN.view(-1)[last * N + row].long()
+        self._last_two[cell] = torch.stack([before * N + row, last * N + row], dim=1)
+        self._fill[cell] = torch.where(offset > 0, offset, P)
+        self._count[cell] -= lost[touched]
+        self._first[cell] = torch.where(self._count[cell] == 0, row, self._first[cell])
+        opened = torch.where(leads, slots_nR // P, _MANY).amin(dim=0)
+        self._pages_N[chosen] = torch.minimum(self._pages_N[chosen], opened)
+        self.lengths[layer] = length
+
+    def counts(self, layer: int) -> Tensor:
+        """Tokens of every bucket of a layer, a view, (rows, K) int64."""
+        return self._count.view(-1, self.buckets)[self._layer_rows(layer)]
+
+    def history(self, layer: int, length: int) -> Tensor:
+        """Bucket of each of the first `length` tokens in each row of a layer, a view, (length, rows)."""
+        return self._history_TN[:length, self._layer_rows(layer)]
+
+    def entry(self, layer: int, row: Tensor, bucket: Tensor, index: Tensor, *, hops: int | None = None) -> Tensor:
+        """The entries at given indices of buckets, counted from the oldest, int32 of the arguments' shape.
+
+        Args:
+            layer: which.
+            row, bucket, index: integers that broadcast; index is below the bucket's count.
+            hops: pages before the last one that may be needed, beside the first; as many as it takes without it.
+        """
+        P, N = self.page, len(self._row_N)
+        row = row + layer * self.rows
+        cell = row * self.buckets + bucket
+        wanted = index // P
+        number = (self._count[cell] - 1) // P
+        page = torch.where(wanted == 0, self._first[cell], self._last_two[cell, 1])
+        steps = torch.where(wanted == 0, 0, number - wanted)
+        hop = 0
+        while hop < hops if hops is not None else bool((steps > hop).any()):
+            hop += 1
+            page = torch.where(steps >= hop, self._before_GN.view(-1)[page].long() * N + row, page)
+        return self._entries_GNP.view(-1)[page * P + index % P]
+
+    def copy(self) -> BucketPages:
+        """An independent table with the same content."""
+        twin = object.__new__(BucketPages)
+        twin.__dict__.update(self.__dict__)
+        twin.lengths = list(self.lengths)
+        tokens, pages = max(self.lengths, default=0), int(self._pages_N.max())
+        for name, used in (
+            ("_history_TN", tokens),
+            ("_slot_TN", tokens),
+            ("_entries_GNP", pages),
+            ("_before_GN", pages),
+        ):
+            whole = getattr(self, name)
+            copied = torch.empty_like(whole)
+            copied[:used] = whole[:used]
+            setattr(twin, name, copied)
+        for name in ("_pages_N", "_last_two", "_fill", "_count", "_first"):
+            setattr(twin, name, getattr(self, name).clone())
+        return twin
+
+
+def _longer(x: Tensor, length: int) -> Tensor:
+    grown = x.new_empty(max(length, x.shape[0]), *x.shape[1:])
+    grown[: x.shape[0]] = x
+    return grown

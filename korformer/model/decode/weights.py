@@ -1,0 +1,218 @@
+"""What one step computes with: the model's weights in the shape and precision in which a single token is fastest.
+
+Prepared once for a model and a precision and shared by all states.
+
+Legend: H heads, d head width, D model width, E embedding width, F feed-forward width, R rounds, V vocabulary, T window,
+K sum of the bucket factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from reformer_pytorch.reformer_pytorch import ReZero
+from torch import Tensor, nn
+
+from korformer.model.blocks import inner_attention, inner_feed_forward
+from korformer.model.decode.matrices import Precision, Product, Threads, matrix
+from korformer.model.positions import position_table
+
+if TYPE_CHECKING:
+    from korformer.model.backbone import ReformerModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerWeights:
+    """One layer.
+
+    Attributes:
+        norm_attention, norm_feed_forward: what comes before the matrices, (1, D) to (1, D).
+        queries_values: (1, D) to (1, H x d + values); the values are d wide where all heads share them.
+        merge_heads: (1, H x d) to (1, D), bias and ReZero factor included.
+        widen, narrow: the feed-forward matrices, (1, D) to (1, F or 2F) and (1, F) to (1, D).
+        activation: between them.
+        gated: whether `widen` gives a gate too.
+        rotations: of the hashed heads, (d, R x K/2), or with a first axis of heads; None where nothing is hashed.
+    """
+
+    norm_attention: Product
+    norm_feed_forward: Product
+    queries_values: Product
+    merge_heads: Product
+    widen: Product
+    narrow: Product
+    activation: Callable[[Tensor], Tensor]
+    gated: bool
+    rotations: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeWeights:
+    """The whole model.
+
+    Attributes:
+        precision: of the matrices.
+        threads: what the products share.
+        layers: from the first to the last.
+        embedding: (V, E).
+        positions: added to the embedding, (T, E), or None.
+        to_width: (1, E) to (1, D).
+        turns: rotary positions as complex numbers, (T, d/2), or None.
+        norm: before the output layer, (1, D) to (1, D).
+        to_embedding: (1, D) to (1, E).
+        head: (1, E) to (1, V).
+    """
+
+    precision: Precision
+    threads: Threads
+    layers: tuple[LayerWeights, ...]
+    embedding: Tensor
+    positions: Tensor | None
+    to_width: Product
+    turns: Tensor | None
+    norm: Product
+    to_embedding: Product
+    head: Product
+
+    def logits(self, hidden_1D: Tensor) -> Tensor:
+        """Scores of every token from the mean of the residual streams, (V,) float32."""
+        return self.head(self.to_embedding(self.norm(hidden_1D)))[0].float()
+
+
+_PREPARED: WeakKeyDictionary[nn.Module, dict[Precision, tuple[object, DecodeWeights]]] = WeakKeyDictionary()
+
+
+def decode_weights(model: ReformerModel, precision: Precision) -> DecodeWeights:
+    """The prepared weights, made anew when the model's have changed since."""
+    stamp = (model.config, [(p.data_ptr(), p._version, p.dtype, p.device) for p in model.lm.parameters()])
+    kept = _PREPARED.setdefault(model, {})
+    if precision not in kept or kept[precision][0] != stamp:
+        with torch.no_grad():
+            kept[precision] = (stamp, _prepare(model, precision))
+    return kept[precision][1]
+
+
+def _prepare(model: ReformerModel, precision: Precision) -> DecodeWeights:
+    threads = Threads()
+    lm = model.lm
+    known: dict[int, Product] = {}  # layers may share their weights
+
+    def linear(layer: nn.Linear) -> Product:
+        if id(layer) not in known:
+            known[id(layer)] = matrix(layer.weight, layer.bias, precision, threads)
+        return known[id(layer)]
+
+    layers = []
+    for number, (attending, feeding) in enumerate(model.layers):
+        attention, feed_forward = inner_attention(attending), inner_feed_forward(feeding)
+        if id(attention) not in known:
+            both = torch.cat([attention.toqk.weight, attention.tov.weight])
+            known[id(attention)] = matrix(both, None, precision, threads)
+        layers.append(
+            LayerWeights(
+                norm_attention=_norm_before(attending),
+                norm_feed_forward=_norm_before(feeding),
+                queries_values=known[id(attention)],
+                merge_heads=_scaled(linear(attention.to_out), attending),
+                widen=linear(feed_forward.w1),
+                narrow=_scaled(linear(feed_forward.w2), feeding),
+                activation=feed_forward.act,
+                gated=feed_forward.glu,
+                rotations=_rotations(model, number, like=lm.token_emb.weight),
+            )
+        )
+    angles = position_table(lm.layer_pos_emb, model.config.max_seq_len)
+    positions = position_table(lm.pos_emb, model.config.max_seq_len)
+    return DecodeWeights(
+        precision=precision,
+        threads=threads,
+        layers=tuple(layers),
+        embedding=lm.token_emb.weight.detach(),
+        positions=None if positions is None else positions.detach().contiguous(),
+        to_width=lm.to_model_dim if not isinstance(lm.to_model_dim, nn.Linear) else linear(lm.to_model_dim),
+        turns=None if angles is None else _turns(angles),
+        norm=_norm(lm.norm),
+        to_embedding=lm.out[0] if not isinstance(lm.out[0], nn.Linear) else linear(lm.out[0]),
+        head=matrix(model.head_weight, model.head_bias, precision, threads),
+    )
+
+
+def _scaled(product: Product, wrapper: nn.Module) -> Product:
+    if not isinstance(wrapper, ReZero):
+        return product
+    factor = cast("Tensor", wrapper.g).detach()
+    return lambda x: product(x) * factor
+
+
+def _norm_before(wrapper: nn.Module) -> Product:
+    return _unchanged if isinstance(wrapper, ReZero) else _norm(cast("nn.Module", wrapper.norm))
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+def _norm(module: nn.Module) -> Product:
+    if isinstance(module, nn.Identity):
+        return _unchanged
+    if isinstance(module, nn.LayerNorm):
+        shape, weight, bias, eps = module.normalized_shape, module.weight.detach(), module.bias.detach(), module.eps
+        return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
+    return cast("Product", module)
+
+
+def _rotations(model: ReformerModel, layer: int, *, like: Tensor) -> Tensor | None:
+    if model.config.layer_kinds[layer] not in {"causal_lsh", "lsh"}:
+        return None
+    rotations_HRdk = model.rotations(layer, model.config.n_hashes)[0].to(like)
+    heads_HdK = rotations_HRdk.transpose(1, 2).flatten(2).contiguous()
+    return heads_HdK[0] if heads_HdK.shape[0] == 1 else heads_HdK
+
+
+def _turns(angles_Td: Tensor) -> Tensor:
+    sin, cos = angles_Td.chunk(2, dim=-1)
+    return torch.complex(cos.contiguous(), sin.contiguous())
+
+
+def embed(weights: DecodeWeights, token: int, position: int) -> Tensor:
+    """What the residual streams begin with at one token, (1, D)."""
+    x = weights.embedding[token : token + 1]
+    if weights.positions is not None:
+        x = x + weights.positions[position : position + 1]
+    return weights.to_width(x)
+
+
+def bucket_of(qk_Hd: Tensor, rotations: Tensor, rounds: int, factors: tuple[int, ...]) -> Tensor:
+    """Bucket of one token in every round of every hashed head, (H x R,) int64, as `hashing.hash_buckets` defines it."""
+    heads = qk_Hd.shape[0]
+    turned = qk_Hd @ rotations if rotations.dim() == 2 else torch.bmm(qk_Hd[:, None], rotations)
+    turned = turned.view(heads * rounds, -1)
+    if len(factors) == 1:
+        return torch.cat([turned, -turned], dim=1).argmax(dim=1)
+    bucket = torch.zeros(heads * rounds, dtype=torch.int64, device=qk_Hd.device)
+    for part, factor in zip(turned.split([factor // 2 for factor in factors], dim=1), factors, strict=True):
+        bucket = bucket * factor + torch.cat([part, -part], dim=1).argmax(dim=1)
+    return bucket
+
+
+def activate(layer: LayerWeights, hidden_1F: Tensor) -> Tensor:
+    """The feed-forward block between its matrices."""
+    if not layer.gated:
+        return layer.activation(hidden_1F)
+    hidden, gate = hidden_1F.chunk(2, dim=-1)
+    return layer.activation(hidden) * gate
+
+
+def normalise(q_Hd: Tensor) -> Tensor:
+    """Unit-length keys, as torch.nn.functional.normalize makes them."""
+    return q_Hd / torch.linalg.vector_norm(q_Hd, dim=-1, keepdim=True).clamp_min_(1e-12)
+
+
+def turn(q_Hd: Tensor, turn_k: Tensor) -> Tensor:
+    """Rotary position of one token: neighbouring pairs of a head's width as complex numbers times (d/2,)."""
+    H, d = q_Hd.shape
+    return torch.view_as_real(torch.view_as_complex(q_Hd.view(H, d // 2, 2)) * turn_k).view(H, d)

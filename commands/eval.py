@@ -26,6 +26,14 @@ def command(
     hashes: Annotated[
         int | None, typer.Option("--hashes", min=1, help="Rounds of hashing instead of the model's own number.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="Read token by token, as generation does, with weights in fp32, bf16 or int8; slow. By default the "
+            "text is read in parallel, in fp32.",
+        ),
+    ] = None,
     max_documents: Annotated[
         int | None, typer.Option("--max-documents", min=1, help="Stop after this many documents.")
     ] = None,
@@ -60,6 +68,7 @@ def command(
         document=document,
         errors=errors,
         hashes=hashes,
+        weights=weights,
         max_documents=max_documents,
         window=window,
         by_context=context,

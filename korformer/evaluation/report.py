@@ -17,6 +17,7 @@ class EvalRequest:
         document: what ends a document of plain text, "block" or "file" (`korformer.text.documents.ReadSettings`).
         errors: what to do with bytes that are not text, "strict", "replace" or "skip".
         hashes: rounds of hashing instead of the model's own, or None.
+        weights: precision of the weights in a reading token by token, or None for a parallel one in fp32.
         max_documents: stop after this many, or None.
         window: most tokens of context, or None for the model's own.
         by_context: also compare contexts of different lengths.
@@ -27,6 +28,7 @@ class EvalRequest:
     document: str = "block"
     errors: str = "strict"
     hashes: int | None = None
+    weights: str | None = None
     max_documents: int | None = None
     window: int | None = None
     by_context: bool = True

@@ -26,8 +26,13 @@ _SECONDS_BETWEEN_EVENTS = 0.1
 class IncrementalState(Protocol):
     """What is known of a text that a model reads token by token; a function of the tokens alone."""
 
-    length: int
-    max_tokens: int
+    @property
+    def length(self) -> int:
+        """Tokens read so far."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens that can be read."""
 
     def append(self, token_ids: Sequence[int], *, progress: Callable[[int, int], None] | None = None) -> Tensor:
         """Read tokens; the scores of the token that follows, (V,) float32."""

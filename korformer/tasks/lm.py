@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 
 from korformer.config import build
+from korformer.errors import UsageError
 from korformer.evaluation.language_model import LmSettings, evaluate_lm
 from korformer.evaluation.report import EvalRequest, Plot, Report, Table
 from korformer.evaluation.result import LmResult
 from korformer.events import Listener, ignore
+from korformer.model.decode import PRECISIONS, Precision, StepwiseModel
 from korformer.model.directory import load_model
 from korformer.text.documents import Documents, ReadSettings
 
@@ -20,22 +22,33 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
         PathError: a path is missing or unreadable.
         InputError: there is no text in the data.
         ModelDirectoryError: the checkpoint is none, or damaged.
-        UsageError: the window is larger than the model's.
+        UsageError: the window is larger than the model's, or there is no such precision of weights.
     """
+    if request.weights is not None:
+        _precision(request.weights)
     read = build(ReadSettings, {"document": request.document, "errors": request.errors}, where="options")
     documents = Documents(request.data, read, listen=listen)  # first: a missing file shows before a model is read
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=device)
     settings = LmSettings(window=request.window, max_documents=request.max_documents, by_context=request.by_context)
-    result = evaluate_lm(loaded.model, loaded.vocabulary, documents, settings, listen)
+    model = loaded.model if request.weights is None else StepwiseModel(loaded.model, _precision(request.weights))
+    result = evaluate_lm(model, loaded.vocabulary, documents, settings, listen)
     where = {
         "task": "lm",
         "model": str(request.checkpoint),
         "data": list(request.data),
         "hashes": loaded.model.config.n_hashes,
+        "weights": request.weights or "fp32",
+        "reading": "in parallel" if request.weights is None else "token by token",
         "device": device,
     }
     return Report(metrics=where | result.as_json(), tables=_tables(result), plots=_plots(result))
+
+
+def _precision(weights: str) -> Precision:
+    if weights not in PRECISIONS:
+        raise UsageError(f"no such precision: {weights}", where="--weights", hint=f"Use {', '.join(PRECISIONS)}.")
+    return weights
 
 
 def _tables(result: LmResult) -> tuple[Table, ...]:

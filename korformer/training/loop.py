@@ -27,6 +27,7 @@ from korformer.objectives import objective_named
 from korformer.randomness import seed_of
 from korformer.storage import check_writable, lock_directory, require_free
 from korformer.text.vocabulary import Vocabulary
+from korformer.training.allocator import keep_freed_memory
 from korformer.training.card import model_card
 from korformer.training.interrupt import StopRequest, stop_on_signal
 from korformer.training.memory import choose_reversible
@@ -132,6 +133,8 @@ class Trainer:
         self.model.to(self.device)
         tokens = training.batch_size * self.settings.pack_tokens
         self.reversible = choose_reversible(training.reversible, self.settings.model, tokens, self.device)
+        if self.device.type == "cpu" and not self.reversible:
+            keep_freed_memory()
         self.optimizer = make_optimizer(self.model, training)
         self.sampler = PackSampler(
             self.data.store,

@@ -71,6 +71,28 @@ def test_json_has_every_metric_by_its_name(capsys: pytest.CaptureFixture[str], m
     assert metrics["by_context"]
 
 
+def test_token_by_token_in_any_precision(capsys: pytest.CaptureFixture[str], model: Path, data: Path) -> None:
+    parallel = figures(capsys, "-m", model, "--data", data, "--no-context")
+    stepped = {
+        weights: figures(capsys, "-m", model, "--data", data, "--no-context", "--weights", weights)
+        for weights in ("fp32", "bf16", "int8")
+    }
+    bits = {weights: metrics["bits_per_character"] for weights, metrics in stepped.items()}
+    assert bits["fp32"] == pytest.approx(parallel["bits_per_character"], rel=1e-5)
+    assert bits["bf16"] == pytest.approx(bits["fp32"], rel=5e-3)
+    assert bits["int8"] == pytest.approx(bits["fp32"], rel=5e-3)
+    assert len(set(bits.values())) == 3
+    assert (stepped["int8"]["weights"], stepped["int8"]["reading"]) == ("int8", "token by token")
+    assert (parallel["weights"], parallel["reading"]) == ("fp32", "in parallel")
+
+
+def test_an_unknown_precision_is_told(capsys: pytest.CaptureFixture[str], model: Path, data: Path) -> None:
+    code, _, err = run(capsys, "-m", model, "--data", data, "--weights", "fp8")
+    assert code == 2
+    assert "--weights" in err
+    assert "fp32, bf16, int8" in err
+
+
 def test_people_get_tables_and_a_plot_and_programs_a_clean_stdout(
     capsys: pytest.CaptureFixture[str], model: Path, data: Path
 ) -> None:

@@ -171,6 +171,23 @@ def test_bans_and_biases_reach_the_sampler(run: Run) -> None:
     assert lines(run, "강가의", *greedy, "--logit-bias", "77=50")[0]["token_id"] == 77
 
 
+def test_the_precisions_are_those_of_the_model() -> None:
+    from korformer.commands.generate import WEIGHTS
+    from korformer.model.decode import PRECISIONS
+
+    assert WEIGHTS == PRECISIONS
+
+
+@pytest.mark.parametrize("weights", ["bf16", "int8"])
+def test_weights_of_less_precision_say_nearly_the_same(run: Run, weights: str) -> None:
+    arguments = ("눈이", "--json", "--temperature", "0", "--max-new-tokens", "5")
+    exact, rounded = (
+        [json.loads(line) for line in run(*arguments, *more)[1].splitlines()] for more in ((), ("--weights", weights))
+    )
+    assert exact[1]["logprob"] != rounded[1]["logprob"]
+    assert rounded[0]["logprob"] == pytest.approx(exact[0]["logprob"], abs=0.05)
+
+
 def test_hashes_change_the_rounds(run: Run) -> None:
     assert run("강가의", "--hashes", 1, "--max-new-tokens", 3)[0] == 0
     code, _, err = run("강가의", "--hashes", 0)
@@ -187,8 +204,7 @@ def test_hashes_change_the_rounds(run: Run) -> None:
         (("--stop", ""), 2, ["stop"]),
         (("--ban", "99999"), 2, ["99999", "no such token"]),
         (("--logit-bias", "seven"), 2, ["--logit-bias", "ID=B"]),
-        (("--weights", "bf16"), 2, ["--weights", "bf16"]),
-        (("--weights", "fp8"), 2, ["--weights", "fp8", "fp32"]),
+        (("--weights", "fp8"), 2, ["--weights", "fp8", "fp32, bf16, int8"]),
         (("-m", "nowhere"), 1, ["nowhere"]),
         (("-",), 3, ["stdin", "empty"]),
     ],

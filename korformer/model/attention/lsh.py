@@ -1,16 +1,17 @@
 """lsh: the chunked hashed attention of reformer-pytorch, with documents.
 
 In each round the tokens are sorted by (document, bucket, position) and cut into chunks; a chunk's queries attend to
-their own chunk and to the one before it. The axis is circular over all rounds: before a round's first chunk stands the
-last of the round before it, and before the first round the last one. A query attends to keys of its document only, of
-earlier positions only where attention is causal, and to itself only when nothing else is there. The rounds' key sets
-are joined as a multiset under one softmax. With one document a row this is `reformer_pytorch.LSHAttention` (after trax,
-after Kitaev et al. 2020) with the same buckets.
+their own chunk and to the one before it. All rounds form a circle: before a round's first chunk stands the last of the
+round before it, and before the first round the last one. A query attends to keys of its document only, of earlier
+positions only where attention is causal, and to itself only when nothing else is there. The rounds' key sets are joined
+as a multiset under one softmax. With one document a row this is `reformer_pytorch.LSHAttention` (after trax, after
+Kitaev et al. 2020) with the same buckets.
 
-Rounds of a few heads are worked on at a time, so that their masks and scores stay in a processor's cache.
+On a CPU one head is worked on at a time, a slice of its chunks after the other, so that masks and scores stay in the
+processor's cache.
 
 Legend: B samples, H heads, R rounds, T tokens, d head width, W tokens in a chunk, C chunks of a round, G heads of a
-group, E = W + T: a round behind the last chunk of the round before it.
+group, S = R x T ranks of a head, E = W + S: all ranks behind the last chunk, which closes the circle.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from torch.autograd.function import once_differentiable
 
 from korformer.model.attention import banded
 
-GROUP_BIAS_BYTES = {"cpu": 3 * 2**20}
-"""Additive mask of a group of heads that exists at a time; about a core's second-level cache on a CPU."""
+SLICE_BIAS_BYTES = {"cpu": 3 * 2**20}
+"""Additive mask of a slice of chunks; about a core's second-level cache on a CPU."""
 
 OTHER_BIAS_BYTES = 2**28
 """The same where starting a kernel costs more than memory traffic."""
+
+FEW_CHUNKS = {"cpu": 32}
+"""Several heads are taken together where they have fewer chunks than that on a CPU; elsewhere as many as fit."""
 
 _FAR = 2.0**100
 """A position's distance in scores: any forbidden key falls below every real score by more than softmax can tell."""
@@ -89,78 +93,80 @@ class _Lsh(torch.autograd.Function):
     ) -> Tensor:
         B, H, T, d = q_BHTd.shape
         out_BTHd = q_BHTd.new_empty(B, T, H, d)
-        total_BTH = q_BHTd.new_empty(B, T, H, dtype=torch.promote_types(q_BHTd.dtype, torch.float32))
+        total_BHT = q_BHTd.new_empty(B, H, T, dtype=torch.promote_types(q_BHTd.dtype, torch.float32))
         q, k, v = _Rows.of(q_BHTd), _Rows.of(k_BHTd), _Rows.of(v_BHTd)
         for group in _groups(order_BHRT, documents_BT, chunk, causal, q_BHTd.dtype):
             outs, lses = [], []
-            for r in range(group.rounds):
-                order_GE = group.with_look_back(r)
-                queries = q.gather(group, order_GE[:, chunk:])
-                keys, values = k.gather(group, order_GE), v.gather(group, order_GE)
-                out, lse = group.forward(order_GE, queries, keys, values)
-                back = group.back(r)
-                outs.append(out.index_select(0, back).view(T, -1, d))
-                lses.append(lse.index_select(0, back).view(T, -1))
-            merged, total = _merge(outs, lses)
-            out_BTHd[group.sample, :, group.heads] = merged
-            total_BTH[group.sample, :, group.heads] = total
-        ctx.save_for_backward(q_BHTd, k_BHTd, v_BHTd, out_BTHd, total_BTH, order_BHRT, documents_BT)
+            for chunks in group.slices():
+                own, around = group.own(chunks), group.around(chunks)
+                out, lse = banded.chunk_forward(
+                    group.cut(q.gather(group, own)),
+                    group.cut_overlapping(k.gather(group, around)),
+                    group.cut_overlapping(v.gather(group, around)),
+                    group.bias(chunks),
+                )
+                outs.append(out.flatten(1, 2))
+                lses.append(lse.flatten(1, 2))
+            merged, total = _merge(group.in_time(_joined(outs)), group.in_time(_joined(lses)[..., None]).squeeze(-1))
+            out_BTHd[group.sample, :, group.heads] = merged.transpose(0, 1)
+            total_BHT[group.sample, group.heads] = total
+        ctx.save_for_backward(q_BHTd, k_BHTd, v_BHTd, out_BTHd, total_BHT, order_BHRT, documents_BT)
         ctx.chunk, ctx.causal = chunk, causal
         return out_BTHd.transpose(1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BHTd: Tensor) -> tuple[Tensor | None, ...]:
-        q_BHTd, k_BHTd, v_BHTd, out_BTHd, total_BTH, order_BHRT, documents_BT = ctx.saved_tensors
+        """`out` and `total` are those of all keys: a key's probability is exp(score - total) and the row's correction
+        grad . out, so each chunk gives its own share of the gradient (as in ring attention, Liu et al. 2023).
+        """
+        q_BHTd, k_BHTd, v_BHTd, out_BTHd, total_BHT, order_BHRT, documents_BT = ctx.saved_tensors
         B, H, T, d = q_BHTd.shape
         W = ctx.chunk
         q, k, v, grad = _Rows.of(q_BHTd), _Rows.of(k_BHTd), _Rows.of(v_BHTd), _Rows.of(grad_BHTd)
-        out, total = _Rows.of(out_BTHd.transpose(1, 2)), _Rows.of(total_BTH.transpose(1, 2)[..., None])
+        out, total = _Rows.of(out_BTHd.transpose(1, 2)), _Rows.of(total_BHT[..., None])
         gradients = q_BHTd.new_empty(3, B, T, H, d)
         for group in _groups(order_BHRT, documents_BT, W, ctx.causal, q_BHTd.dtype):
-            d_queries, d_keys, d_values = [], [], []
-            for r in range(group.rounds):
-                order_GE = group.with_look_back(r)
-                order_GT = order_GE[:, W:]
-                dq, dk, dv = group.backward(
-                    order_GE,
-                    grad.gather(group, order_GT),
-                    q.gather(group, order_GT),
-                    k.gather(group, order_GE),
-                    v.gather(group, order_GE),
-                    out.gather(group, order_GT),
-                    total.gather(group, order_GT).squeeze(-1),
+            dq = []
+            blocks = group.order_GE.shape[1] // W
+            dk, dv = (q_BHTd.new_empty(len(group.order_GE), blocks, W, d) for _ in range(2))
+            dk[:, 0], dv[:, 0] = 0, 0
+            for chunks in group.slices():
+                own, around = group.own(chunks), group.around(chunks)
+                part_q, *parts = banded.chunk_backward(
+                    group.cut(grad.gather(group, own)),
+                    group.cut(q.gather(group, own)),
+                    group.cut_overlapping(k.gather(group, around)),
+                    group.cut_overlapping(v.gather(group, around)),
+                    group.cut(out.gather(group, own)),
+                    group.cut(total.gather(group, own)).squeeze(-1),
+                    group.bias(chunks),
                 )
-                d_queries.append(dq)
-                d_keys.append(dk)
-                d_values.append(dv)
-            for extended in (d_keys, d_values):
-                for r, gradient in enumerate(extended):  # what the look-back got belongs to the round before
-                    extended[r - 1][-W:] += gradient[:W]
-                extended[:] = [gradient[W:] for gradient in extended]
-            for slot, per_round in enumerate((d_queries, d_keys, d_values)):
-                total_gradient = gradients[slot, group.sample, :, group.heads]
-                for r, gradient in enumerate(per_round):
-                    in_time = gradient.reshape(-1, d).index_select(0, group.back(r)).view(total_gradient.shape)
-                    if r == 0:
-                        total_gradient.copy_(in_time)
-                    else:
-                        total_gradient.add_(in_time)
-        dq, dk, dv = gradients.transpose(2, 3)
-        return dq, dk, dv, None, None, None, None
+                dq.append(part_q.flatten(1, 2))
+                for whole, part in zip((dk, dv), parts, strict=True):
+                    whole[:, chunks.start + 1 : chunks.stop + 1] = part[:, :, W:]
+                    whole[:, chunks] += part[:, :, :W]
+            for whole in (dk, dv):
+                whole[:, -1] += whole[:, 0]  # what stands before the first chunk is the last one
+            for slot, in_rank in enumerate((_joined(dq), dk[:, 1:].flatten(1, 2), dv[:, 1:].flatten(1, 2))):
+                gradients[slot, group.sample, :, group.heads] = group.in_time(in_rank).sum(dim=1).transpose(0, 1)
+        dq_BHTd, dk_BHTd, dv_BHTd = gradients.transpose(2, 3)
+        return dq_BHTd, dk_BHTd, dv_BHTd, None, None, None, None
 
 
-def _merge(outs: list[Tensor], lses: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """One softmax over all rounds: output (T, G, d) and log-sum-exp (T, G)."""
-    if len(outs) == 1:
-        return outs[0], lses[0]
-    stacked = torch.stack(lses)
-    total = torch.logsumexp(stacked, dim=0)
-    shares = torch.softmax(stacked, dim=0)[..., None].to(outs[0].dtype)
-    merged = outs[0] * shares[0]
-    for out, share in zip(outs[1:], shares[1:], strict=True):
-        merged.addcmul_(out, share)
-    return merged, total
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def _merge(out_GRTd: Tensor, lse_GRT: Tensor) -> tuple[Tensor, Tensor]:
+    """One softmax over all rounds: output (G, T, d) and log-sum-exp (G, T)."""
+    if lse_GRT.shape[1] == 1:
+        return out_GRTd[:, 0], lse_GRT[:, 0]
+    share = torch.softmax(lse_GRT, dim=1)[..., None].to(out_GRTd.dtype)
+    merged = out_GRTd[:, 0] * share[:, 0]
+    for r in range(1, lse_GRT.shape[1]):
+        merged.addcmul_(out_GRTd[:, r], share[:, r])
+    return merged, torch.logsumexp(lse_GRT, dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,186 +199,157 @@ class _Group:
     Attributes:
         sample, heads: which ones.
         number_G1: int32, the heads' numbers.
-        order_GRT: int32, position of the token at each rank.
-        mixed: chunks that hold, with their look-back, tokens of several documents.
-        apart: what is added to their scores, (mixed, W, 2W): -inf between documents, else 0.
-        base: what is added to a chunk's scores by rank alone, (W, 2W).
-        chunk, causal: as in `lsh`.
-        chunks_at_once: chunks whose mask exists at a time.
+        order_GE: int32, position of the token at each rank.
+        rounds: R.
+        masks: what may not see what, for all heads alike.
+        chunks_at_once: chunks of a slice.
     """
 
     sample: int
     heads: slice
     number_G1: Tensor
-    order_GRT: Tensor
+    order_GE: Tensor
+    rounds: int
+    masks: _Masks
+    chunks_at_once: int
+
+    def slices(self) -> Iterator[slice]:
+        """All chunks of the circle, a slice at a time."""
+        chunks = self.order_GE.shape[1] // self.masks.chunk - 1
+        for first in range(0, chunks, self.chunks_at_once):
+            yield slice(first, min(first + self.chunks_at_once, chunks))
+
+    def own(self, chunks: slice) -> Tensor:
+        """Position at each rank of some chunks, (G, L)."""
+        return self.order_GE[:, (chunks.start + 1) * self.masks.chunk : (chunks.stop + 1) * self.masks.chunk]
+
+    def around(self, chunks: slice) -> Tensor:
+        """The same with the chunk before them."""
+        return self.order_GE[:, chunks.start * self.masks.chunk : (chunks.stop + 1) * self.masks.chunk]
+
+    def cut(self, x_GLd: Tensor) -> Tensor:
+        """A view by chunks, (G, chunks, W, d)."""
+        return x_GLd.unflatten(1, (-1, self.masks.chunk))
+
+    def cut_overlapping(self, x_GLd: Tensor) -> Tensor:
+        """A view by chunks, each behind the one before it, (G, chunks, 2W, d)."""
+        G, L, d = x_GLd.shape
+        W = self.masks.chunk
+        return x_GLd.as_strided((G, L // W - 1, 2 * W, d), (L * d, W * d, d, 1))
+
+    def bias(self, chunks: slice) -> Tensor:
+        """Additive mask of some chunks, (G, chunks, W, 2W) or what broadcasts to it."""
+        return self.masks.of(chunks, self.around(chunks))
+
+    def in_time(self, x_GSd: Tensor) -> Tensor:
+        """Rows by rank as rows by round and position, (G, R, T, d)."""
+        G, S, d = x_GSd.shape
+        order_GRT = self.order_GE[:, self.masks.chunk :].unflatten(1, (self.rounds, -1)).long()
+        T = order_GRT.shape[2]
+        round_of_head = torch.arange(G * self.rounds, device=order_GRT.device).view(G, self.rounds, 1) * T
+        rank = torch.arange(T, device=order_GRT.device) + round_of_head
+        inverse = torch.empty_like(order_GRT).scatter_(2, order_GRT, rank)
+        return x_GSd.reshape(G * S, d).index_select(0, inverse.view(-1)).view(G, self.rounds, T, d)
+
+
+@dataclass(frozen=True, slots=True)
+class _Masks:
+    """What is added to the scores of one sample.
+
+    Attributes:
+        chunk, causal: as in `lsh`.
+        firsts: numbers of the chunks before which another round stands.
+        mixed: numbers of the chunks that hold, with their look-back, tokens of several documents.
+        apart: what keeps the documents of those chunks apart, (mixed, W, 2W): -inf or 0.
+        base: what is added to a chunk's scores by rank alone, (W, 2W).
+        dtype: of the scores.
+    """
+
+    chunk: int
+    causal: bool
+    firsts: Tensor
     mixed: Tensor
     apart: Tensor
     base: Tensor
-    chunk: int
-    causal: bool
-    chunks_at_once: int
+    dtype: torch.dtype
 
-    @property
-    def rounds(self) -> int:
-        return self.order_GRT.shape[1]
-
-    def with_look_back(self, r: int) -> Tensor:
-        """Position at each rank of a round behind the last chunk of the round before it, (G, E)."""
-        return torch.cat([self.order_GRT[:, r - 1, -self.chunk :], self.order_GRT[:, r]], dim=1)
-
-    def back(self, r: int) -> Tensor:
-        """Row of each token, in the order (position, head), among rows in the order (rank, head); (T x G,) int32."""
-        G, _, T = self.order_GRT.shape
-        device = self.order_GRT.device
-        rank = torch.arange(T, dtype=torch.int32, device=device).expand(G, T)
-        inverse = torch.empty_like(rank, memory_format=torch.contiguous_format)
-        inverse.scatter_(1, self.order_GRT[:, r].long(), rank)
-        return torch.add(self.number_G1.T - self.heads.start, inverse.T, alpha=G).reshape(-1)
-
-    def slices(self) -> Iterator[slice]:
-        """The chunks of a round, a slice at a time; in an encoder the first chunk, whose mask is its own, alone."""
-        chunks = self.order_GRT.shape[2] // self.chunk
-        start = 0 if self.causal or self.rounds == 1 else 1
-        if start:
-            yield slice(0, 1)
-        for first in range(start, chunks, self.chunks_at_once):
-            yield slice(first, min(first + self.chunks_at_once, chunks))
-
-    def bias(self, order_GE: Tensor, chunks: slice) -> Tensor:
-        """Additive mask of some chunks, (chunks, G, W, 2W) or what broadcasts to it."""
+    def of(self, chunks: slice, order_GL: Tensor) -> Tensor:
+        """Additive mask of some chunks, of which `order_GL` has the positions with those of the chunk before them."""
         W = self.chunk
+        shape = (order_GL.shape[0], chunks.stop - chunks.start, W, 2 * W)
+        mixed = _inside(self.mixed, chunks)
+        firsts = self.firsts[_inside(self.firsts, chunks)]
         if self.causal:
-            bias = self._earlier(order_GE, chunks)
-        elif chunks.start == 0 and self.rounds > 1:
-            bias = self.base.expand(1, order_GE.shape[0], W, 2 * W).clone()
+            bias = self._earlier(order_GL, shape)
+        elif mixed.start == mixed.stop and not len(firsts):
+            return self.base.to(self.dtype)
         else:
-            bias = self.base
-        if chunks.start == 0 and self.rounds > 1:  # the round before may hold the query itself
-            itself = order_GE[:, W : 2 * W, None] == order_GE[:, None, :W]
-            bias[0, :, :, :W].masked_fill_(itself, banded.SELF_BIAS)
-        first, last = torch.searchsorted(self.mixed, torch.tensor([chunks.start, chunks.stop])).tolist()
-        if first == last:
-            return bias
-        if bias.dim() == 2:
-            bias = bias.expand(chunks.stop - chunks.start, 1, W, 2 * W).clone()
-        bias[self.mixed[first:last] - chunks.start] += self.apart[first:last, None].to(bias.device)
-        return bias
+            bias = self.base.expand(shape).clone()
+            for number in (firsts - chunks.start).tolist():  # the round before may hold the query itself
+                before, own = (order_GL[:, first : first + W] for first in (number * W, number * W + W))
+                bias[:, number, :, :W].masked_fill_(own[:, :, None] == before[:, None, :], float("-inf"))
+        if mixed.start < mixed.stop:
+            bias[:, self.mixed[mixed] - chunks.start] += self.apart[
+                torch.arange(mixed.start, mixed.stop) % len(self.apart)
+            ]
+        return bias.to(self.dtype)
 
-    def _earlier(self, order_GE: Tensor, chunks: slice) -> Tensor:
-        W, count = self.chunk, chunks.stop - chunks.start
-        position = order_GE[:, chunks.start * W : (chunks.stop + 1) * W].to(self.base.dtype) * _FAR
-        G, length = position.shape
-        keys = position.as_strided((count, G, 1, 2 * W), (W, length, 1, 1))
-        queries = (position - _FAR / 2).as_strided((count, G, W, 1), (W, length, 1, 1), W)
+    def _earlier(self, order_GL: Tensor, shape: tuple[int, ...]) -> Tensor:
+        W, L = self.chunk, order_GL.shape[1]
+        position = order_GL.to(self.base.dtype) * _FAR
+        keys = position.as_strided((*shape[:2], 1, 2 * W), (L, W, 1, 1))
+        queries = (position - _FAR / 2).as_strided((*shape[:3], 1), (L, W, 1, 1), W)
         bias = torch.sub(queries, keys).clamp_(max=0.0)
         bias.diagonal(offset=W, dim1=-2, dim2=-1).fill_(banded.SELF_BIAS)
         return bias
 
-    def forward(self, order_GE: Tensor, q_GTd: Tensor, k_GEd: Tensor, v_GEd: Tensor) -> tuple[Tensor, Tensor]:
-        """Output (T x G, d) and log-sum-exp (T x G,) of a round, both in the order (rank, head)."""
-        d = q_GTd.shape[-1]
-        outs, lses = [], []
-        for chunks in self.slices():
-            out, lse = banded.chunk_forward(
-                _own(q_GTd, self.chunk, chunks),
-                _with_previous(k_GEd, self.chunk, chunks),
-                _with_previous(v_GEd, self.chunk, chunks),
-                self.bias(order_GE, chunks).to(q_GTd.dtype),
-            )
-            outs.append(out.transpose(1, 2).reshape(-1, d))
-            lses.append(lse.transpose(1, 2).reshape(-1))
-        return _joined(outs), _joined(lses)
 
-    def backward(
-        self,
-        order_GE: Tensor,
-        grad_GTd: Tensor,
-        q_GTd: Tensor,
-        k_GEd: Tensor,
-        v_GEd: Tensor,
-        out_GTd: Tensor,
-        lse_GT: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of a round's queries (T, G, d), keys and values (E, G, d each).
-
-        `out` and `lse` are those of the merged rounds: a key's probability is exp(score - lse) and the row's correction
-        grad . out, so each round gives its own share (the identity of ring attention, Liu et al. 2023).
-        """
-        W = self.chunk
-        G, E, d = k_GEd.shape
-        dq, dk, dv = (q_GTd.new_empty(E // W, W, G, d) for _ in range(3))
-        dk[0], dv[0] = 0, 0
-        for chunks in self.slices():
-            parts = banded.chunk_backward(
-                _own(grad_GTd, W, chunks),
-                _own(q_GTd, W, chunks),
-                _with_previous(k_GEd, W, chunks),
-                _with_previous(v_GEd, W, chunks),
-                _own(out_GTd, W, chunks),
-                _own(lse_GT[..., None], W, chunks).squeeze(-1),
-                self.bias(order_GE, chunks).to(q_GTd.dtype),
-            )
-            own = slice(chunks.start + 1, chunks.stop + 1)
-            part_q, part_k, part_v = (part.transpose(1, 2) for part in parts)
-            dq[own] = part_q
-            for total, part in ((dk, part_k), (dv, part_v)):
-                total[own] = part[:, W:]
-                total[chunks] += part[:, :W]
-        return dq[1:].flatten(0, 1), dk.flatten(0, 1), dv.flatten(0, 1)
+def _inside(numbers: Tensor, chunks: slice) -> slice:
+    """Where the sorted numbers lie that belong to a slice of chunks."""
+    first, last = torch.searchsorted(numbers, torch.tensor([chunks.start, chunks.stop])).tolist()
+    return slice(first, last)
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _own(x_GTd: Tensor, chunk: int, chunks: slice) -> Tensor:
-    """A view of some chunks, (chunks, G, W, d)."""
-    G, T, d = x_GTd.shape
-    return x_GTd.view(G, T // chunk, chunk, d)[:, chunks].transpose(0, 1)
-
-
-def _with_previous(x_GEd: Tensor, chunk: int, chunks: slice) -> Tensor:
-    """A view of some chunks, each behind the one before it, (chunks, G, 2W, d)."""
-    G, E, d = x_GEd.shape
-    shape = (chunks.stop - chunks.start, G, 2 * chunk, d)
-    return x_GEd.as_strided(shape, (chunk * d, E * d, d, 1), chunks.start * chunk * d)
+def _masks(documents_T: Tensor, chunk: int, causal: bool, rounds: int, dtype: torch.dtype) -> _Masks:
+    """The masks of a sample. Documents lie in the sorted order as they lie in the row, in every head and round."""
+    high = torch.promote_types(dtype, torch.float32)
+    base = torch.zeros(chunk, 2 * chunk, dtype=high, device=documents_T.device)
+    base.diagonal(offset=chunk).fill_(banded.SELF_BIAS)
+    blocks = torch.cat([documents_T[-chunk:], documents_T]).view(-1, chunk)
+    both = torch.cat([blocks[:-1], blocks[1:]], dim=1)
+    mixed = (both != both[:, :1]).any(dim=1).nonzero().squeeze(-1)
+    differ = both[mixed, chunk:, None] != both[mixed, None, :]
+    first_of_round = torch.arange(rounds)[:, None] * len(both)
+    return _Masks(
+        chunk=chunk,
+        causal=causal,
+        firsts=first_of_round.view(-1) if rounds > 1 else first_of_round.new_empty(0),
+        mixed=(first_of_round + mixed.cpu()).view(-1),
+        apart=torch.zeros_like(differ, dtype=high).masked_fill_(differ, float("-inf")),
+        base=base,
+        dtype=dtype,
+    )
 
 
 def _groups(order_BHRT: Tensor, documents_BT: Tensor, chunk: int, causal: bool, dtype: torch.dtype) -> Iterator[_Group]:
-    """All heads of all samples in groups whose masks fit `GROUP_BIAS_BYTES`."""
-    B, H, _, T = order_BHRT.shape
+    """All heads of all samples."""
+    B, H, R, T = order_BHRT.shape
     device = order_BHRT.device
-    high = torch.promote_types(dtype, torch.float32)
-    base = torch.zeros(chunk, 2 * chunk, dtype=high, device=device)
-    base.diagonal(offset=chunk).fill_(banded.SELF_BIAS)
-    budget = GROUP_BIAS_BYTES.get(device.type, OTHER_BIAS_BYTES)
-    chunks_at_once = max(1, budget // (base.numel() * base.element_size()))
-    at_once = max(1, chunks_at_once // (T // chunk))
+    chunks = R * T // chunk
+    bytes_of_chunk = 2 * chunk * chunk * torch.promote_types(dtype, torch.float32).itemsize
+    fit = max(1, SLICE_BIAS_BYTES.get(device.type, OTHER_BIAS_BYTES) // bytes_of_chunk)
+    at_once = max(1, min(fit, FEW_CHUNKS.get(device.type, fit)) // chunks)
     for sample in range(B):
-        mixed, apart = _documents_apart(documents_BT[sample], chunk, high)
+        masks = _masks(documents_BT[sample], chunk, causal, R, dtype)
         for first in range(0, H, at_once):
             heads = slice(first, min(first + at_once, H))
+            order_GS = order_BHRT[sample, heads].flatten(1)
             yield _Group(
                 sample=sample,
                 heads=heads,
                 number_G1=torch.arange(heads.start, heads.stop, dtype=torch.int32, device=device)[:, None],
-                order_GRT=order_BHRT[sample, heads],
-                mixed=mixed,
-                apart=apart,
-                base=base,
-                chunk=chunk,
-                causal=causal,
-                chunks_at_once=chunks_at_once,
+                order_GE=torch.cat([order_GS[:, -chunk:], order_GS], dim=1),
+                rounds=R,
+                masks=masks,
+                chunks_at_once=max(1, fit // len(order_GS)),
             )
-
-
-def _documents_apart(documents_T: Tensor, chunk: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Chunks with tokens of several documents, and what keeps these apart, (mixed, W, 2W).
-
-    Documents lie in the sorted order as they lie in the row, whatever the head and the round.
-    """
-    documents_EW = torch.cat([documents_T[-chunk:], documents_T]).view(-1, chunk)
-    both = torch.cat([documents_EW[:-1], documents_EW[1:]], dim=1)
-    mixed = (both != both[:, :1]).any(dim=1).nonzero().squeeze(-1).cpu()
-    differ = both[mixed, chunk:, None] != both[mixed, None, :]
-    return mixed, torch.zeros_like(differ, dtype=dtype).masked_fill_(differ, float("-inf"))

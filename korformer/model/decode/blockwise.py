@@ -1,11 +1,12 @@
 """Attention of many new tokens to everything before them, with the keys and values where a state keeps them.
 
-Legend: H heads, n new tokens, d head width, Q queries of a block, S keys that a block sees, B blocks, R rounds, W window.
+Legend: H heads, n new tokens, d head width, Q queries of a block, S keys that a block sees, B blocks, R rounds, W
+window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,13 @@ def _causal(q: Tensor, kv: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def same_bucket(
-    q_nHd: Tensor, gathers: list[Gather], pages: BucketPages, layer: int, buckets_HRn: Tensor, first: int, window: int
+    q_nHd: Tensor,
+    gathers: Sequence[Gather],
+    pages: BucketPages,
+    layer: int,
+    buckets_HRn: Tensor,
+    first: int,
+    window: int,
 ) -> Tensor:
     """causal_lsh of new tokens, (n, H, d): in each round the last W tokens before each in its bucket.
 
@@ -186,7 +193,7 @@ def _blocks_of_round(
     return keys_BS, fresh[:, window:]
 
 
-def given(q_nHd: Tensor, gathers: list[Gather], entries_nHS: Tensor, first: int) -> Tensor:
+def given(q_nHd: Tensor, gathers: Sequence[Gather], entries_nHS: Tensor, first: int) -> Tensor:
     """Attention of each new token to entries of its own as one multiset, or to itself where it has none, (n, H, d)."""
     n, H, d = q_nHd.shape
     S = entries_nHS.shape[2]

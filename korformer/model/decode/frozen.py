@@ -1,9 +1,10 @@
 """Frozen prefix: reformer-pytorch's chunks for a text that grows.
 
 At a token all tokens so far are sorted by (bucket, position) and cut into chunks of B; with rank p its chunk is
-c = p // B, and it attends to the ranks [B (c - 1), B (c + 1)) of the tokens so far, without any wrap. That is the row of
-the token in LSHAttention over the prefix, padded to the whole window with pads that are masked and in a bucket above all
-others. What follows changes nothing of it, so the set is a function of the tokens up to it.
+c = p // B, and it attends to the ranks [B (c - 1), B (c + 1)) of the tokens so far, without any wrap. That is the row
+of the token in LSHAttention over the prefix, padded to the whole window and a pair of chunks more with pads that are
+masked and in a bucket above all others. What follows changes nothing of it, so the set is a function of the tokens up
+to it.
 
 Legend: N rows (head x round), K buckets, B bucket size, n tokens.
 """

@@ -18,6 +18,7 @@ from torch import Tensor
 FIRST_TOKENS = 1024
 """Tokens that a new table has room for; their number doubles when they are used up."""
 
+_BEFORE, _LAST, _FIRST, _FILL, _COUNT = range(5)
 _MANY = torch.iinfo(torch.int64).max
 
 
@@ -47,12 +48,11 @@ class BucketPages:
         self._entries_GNP = torch.zeros(1, N, page, dtype=torch.int32, device=device)
         self._before_GN = torch.zeros(1, N, dtype=torch.int32, device=device)  # the page before, in its bucket
         self._pages_N = torch.ones(N, dtype=torch.int64, device=device)  # pages in use
-        # Of each bucket: row index (page x N + row) of its last page and of the one before, entries of the last page.
-        empty = self._row_N[:, None, None].expand(N, buckets, 2)
-        self._last_two = empty.reshape(N * buckets, 2).clone()
-        self._fill = torch.full((N * buckets,), page, dtype=torch.int64, device=device)
-        self._count = torch.zeros(N * buckets, dtype=torch.int64, device=device)
-        self._first = self._row_N[:, None].expand(N, buckets).reshape(-1).clone()
+        # Of each bucket: row index (page x N + row) of its last page but one, its last and its first, entries of the
+        # last page, and tokens.
+        nowhere = self._row_N[:, None, None].expand(N, buckets, 3).reshape(-1, 3)
+        self._cells = torch.cat([nowhere, torch.tensor([[page, 0]], device=device).expand(N * buckets, 2)], dim=1)
+        self._cells_of_layer = self._cell_N.view(layers, rows).unbind()
 
     def reserve(self, tokens: int) -> None:
         """Make room for this many tokens."""
@@ -77,7 +77,7 @@ class BucketPages:
             buckets_R: int64, one of each row.
             count: at most P.
         """
-        return self._newest(self._cell_N[self._layer_rows(layer)] + buckets_R, count)
+        return self._newest(self._cells_of_layer[layer] + buckets_R, count)
 
     def newest_of(self, layer: int, row: int, buckets_U: Tensor, count: int) -> Tensor:
         """The newest `count` entries of several buckets of one row of a layer, (U, count) int32, oldest first."""
@@ -85,8 +85,9 @@ class BucketPages:
 
     def _newest(self, cells: Tensor, count: int) -> Tensor:
         P = self.page
-        both = self._entries_GNP.view(-1, P).index_select(0, self._last_two.index_select(0, cells).view(-1))
-        at = self._fill.index_select(0, cells)[:, None] + self._reach[P - count :]
+        known = self._cells.index_select(0, cells)
+        both = self._entries_GNP.view(-1, P).index_select(0, known[:, _BEFORE : _LAST + 1].reshape(-1))
+        at = known[:, _FILL : _FILL + 1] + self._reach[P - count :]
         return both.view(-1, 2 * P).gather(1, at)
 
     def add(self, buckets_N: Tensor) -> None:
@@ -97,22 +98,19 @@ class BucketPages:
         """
         position, P, N = self.lengths[0], self.page, len(self._row_N)
         cell = self._cell_N + buckets_N
-        last_two, fill = self._last_two.index_select(0, cell), self._fill.index_select(0, cell)
+        before, last, first, fill, count = self._cells.index_select(0, cell).unbind(1)
         opens = fill == P
-        fresh = self._pages_N * N + self._row_N
-        last = torch.where(opens, fresh, last_two[:, 1])
-        before = torch.where(opens, last_two[:, 1], last_two[:, 0])
+        before = torch.where(opens, last, before)
+        last = torch.where(opens, self._pages_N * N + self._row_N, last)
+        first = torch.where(count == 0, last, first)
         fill = torch.where(opens, 1, fill + 1)
-        count = self._count.index_select(0, cell)
-        self._entries_GNP.view(-1)[last * P + fill - 1] = position + 1
+        self._cells[cell] = torch.stack([before, last, first, fill, count + 1], dim=1)
+        offset = fill - 1
+        self._entries_GNP.view(-1)[torch.add(offset, last, alpha=P)] = position + 1
         self._before_GN.view(-1)[last] = (before // N).int()
-        self._last_two[cell] = torch.stack([before, last], dim=1)
-        self._fill[cell] = fill
-        self._first[cell] = torch.where(count == 0, last, self._first.index_select(0, cell))
-        self._count[cell] = count + 1
         self._pages_N += opens
-        self._history_TN[position] = buckets_N.to(self._small)
-        self._slot_TN[position] = (last // N * P + fill - 1).int()
+        self._history_TN[position] = buckets_N
+        self._slot_TN[position] = torch.add(offset, last // N, alpha=P)
         self.lengths = [position + 1] * self.layers
 
     def extend(self, layer: int, buckets_Rn: Tensor) -> None:
@@ -132,28 +130,26 @@ class BucketPages:
         begins = torch.ones_like(sorted_Rn, dtype=torch.bool)
         begins[:, 1:] = sorted_Rn[:, 1:] != sorted_Rn[:, :-1]
         group = torch.cummax(torch.where(begins, rank, 0), dim=1).values
-        place = self._fill[cell] + rank - group  # counted from the start of the bucket's last page
+        place = self._cells[cell, _FILL] + rank - group  # counted from the start of the bucket's last page
         page_number, offset = place // P, place % P
         leads = offset == 0
         leads_in_time = torch.zeros_like(leads).scatter_(1, order_Rn, leads)
         new_page = self._pages_N[chosen, None] - 1 + leads_in_time.cumsum(dim=1)
-        old_last = self._last_two[cell, 1] // N
+        old_last = self._cells[cell, _LAST] // N
         opened = new_page.gather(1, order_Rn)
         page = torch.where(page_number > 0, opened.gather(1, (rank - offset).clamp_min(0)), old_last)
         before = torch.where(page_number > 1, page.gather(1, (rank - offset - 1).clamp_min(0)), old_last)
-        before = torch.where(page_number > 0, before, self._last_two[cell, 0] // N)
+        before = torch.where(page_number > 0, before, self._cells[cell, _BEFORE] // N)
         at_row = page * N + row
         self._entries_GNP.view(-1)[at_row * P + offset] = (start + 1 + order_Rn).int()
         self._before_GN.view(-1)[at_row[leads]] = before[leads].int()
         ends = torch.ones_like(begins)
         ends[:, :-1] = begins[:, 1:]
-        last_cell = cell[ends]
-        first_cell, first_page = cell[begins], at_row[begins]
-        unused = self._count[first_cell] == 0
-        self._first[first_cell[unused]] = first_page[unused]
-        self._count[last_cell] += (rank - group)[ends] + 1
-        self._fill[last_cell] = offset[ends] + 1
-        self._last_two[last_cell] = torch.stack([(before * N + row)[ends], at_row[ends]], dim=1)
+        touched, known = cell[ends], self._cells[cell[ends]]
+        first = torch.where(known[:, _COUNT] == 0, at_row[begins], known[:, _FIRST])
+        count = known[:, _COUNT] + (rank - group)[ends] + 1
+        last, fill = at_row[ends], offset[ends] + 1
+        self._cells[touched] = torch.stack([(before * N + row)[ends], last, first, fill, count], dim=1)
         self._pages_N[chosen] += leads.sum(dim=1)
         self._history_TN[start : start + n, chosen] = buckets_Rn.T.to(self._small)
         slots = torch.empty_like(order_Rn, dtype=torch.int32).scatter_(1, order_Rn, (page * P + offset).int())
@@ -183,17 +179,17 @@ class BucketPages:
         page, offset = slot // P, slot % P
         last = torch.where(offset > 0, page, self._before_GN.view(-1)[page * N + row].long())
         before = self._before_GN.view(-1)[last * N + row].long()
-        self._last_two[cell] = torch.stack([before * N + row, last * N + row], dim=1)
-        self._fill[cell] = torch.where(offset > 0, offset, P)
-        self._count[cell] -= lost[touched]
-        self._first[cell] = torch.where(self._count[cell] == 0, row, self._first[cell])
+        count = self._cells[cell, _COUNT] - lost[touched]
+        first = torch.where(count == 0, row, self._cells[cell, _FIRST])
+        fill = torch.where(offset > 0, offset, P)
+        self._cells[cell] = torch.stack([before * N + row, last * N + row, first, fill, count], dim=1)
         opened = torch.where(leads, slots_nR // P, _MANY).amin(dim=0)
         self._pages_N[chosen] = torch.minimum(self._pages_N[chosen], opened)
         self.lengths[layer] = length
 
     def counts(self, layer: int) -> Tensor:
         """Tokens of every bucket of a layer, a view, (rows, K) int64."""
-        return self._count.view(-1, self.buckets)[self._layer_rows(layer)]
+        return self._cells[:, _COUNT].view(-1, self.buckets)[self._layer_rows(layer)]
 
     def history(self, layer: int, length: int) -> Tensor:
         """Bucket of each of the first `length` tokens in each row of a layer, a view, (length, rows)."""
@@ -211,8 +207,8 @@ class BucketPages:
         row = row + layer * self.rows
         cell = row * self.buckets + bucket
         wanted = index // P
-        number = (self._count[cell] - 1) // P
-        page = torch.where(wanted == 0, self._first[cell], self._last_two[cell, 1])
+        number = (self._cells[:, _COUNT][cell] - 1) // P
+        page = torch.where(wanted == 0, self._cells[:, _FIRST][cell], self._cells[:, _LAST][cell])
         steps = torch.where(wanted == 0, 0, number - wanted)
         hop = 0
         while hop < hops if hops is not None else bool((steps > hop).any()):
@@ -236,7 +232,7 @@ class BucketPages:
             copied = torch.empty_like(whole)
             copied[:used] = whole[:used]
             setattr(twin, name, copied)
-        for name in ("_pages_N", "_last_two", "_fill", "_count", "_first"):
+        for name in ("_pages_N", "_cells"):
             setattr(twin, name, getattr(self, name).clone())
         return twin
 

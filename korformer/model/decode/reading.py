@@ -64,7 +64,8 @@ class ChunkReader:
             x1 = x1 + self._attend(context, plan, attention, x2, angles, rows, first)
             x2 = x2 + apply_feed_forward(feed_forward, x1)
             progress(plan.number + 1)
-        return (x1[0, -1:] + x2[0, -1:]) / 2
+        mean_1D: Tensor = (x1[0, -1:] + x2[0, -1:]) / 2
+        return mean_1D
 
     def _attend(
         self,

@@ -6,6 +6,7 @@ Legend: T tokens so far, H heads, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from korformer.model.decode.reading import ChunkReader
 from korformer.model.decode.step import Stepper
 from korformer.model.decode.weights import decode_weights
 from korformer.model.positions import position_table
+from korformer.model.products import fast_products
 
 if TYPE_CHECKING:
     from korformer.model.backbone import ReformerModel
@@ -94,6 +96,11 @@ class DecodeState:
         Raises:
             ValueError: no token, or more than the window holds.
         """
+        return self._weights.logits(self.advance(token_ids, progress=progress))
+
+    @torch.inference_mode()
+    def advance(self, token_ids: Sequence[int], *, progress: Progress | None = None) -> Tensor:
+        """As `append`, without the output layer: the mean of the residual streams at the last token, (1, D)."""
         tokens = list(token_ids)
         if not tokens:
             raise ValueError("append needs at least one token")
@@ -101,7 +108,7 @@ class DecodeState:
             raise ValueError(f"{self.length + len(tokens)} tokens do not fit the window of {self.max_tokens}")
         self._context.reserve(len(tokens))
         try:
-            return self._weights.logits(self._read(tokens, progress))
+            return self._read(tokens, progress)
         except BaseException:
             self._context.shorten(self.length)
             raise
@@ -112,7 +119,8 @@ class DecodeState:
         steps = total if total == 1 or (self.length and total <= STEP_AT_MOST) else int(self.watch)
         while done < total - steps:
             chunk = tokens[done : min(done + CHUNK_TOKENS, total - steps)]
-            mean_1D = self._reader.read(self._context, chunk, self._told(progress, done, len(chunk), total))
+            with fast_products():
+                mean_1D = self._reader.read(self._context, chunk, self._told(progress, done, len(chunk), total))
             self._tokens += chunk
             done += len(chunk)
         self._stepper.seen = [] if self.watch else None
@@ -184,3 +192,20 @@ class DecodeState:
         state = cls(model, weights)
         state._tokens = snapshots.put_back(model, snapshot, state._context, state._stepper.plans)
         return state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """A model whose new states have weights of one precision.
+
+    Attributes:
+        model: the model.
+        weights: precision of the matrices in single steps.
+    """
+
+    model: ReformerModel
+    weights: Precision
+
+    def new_state(self) -> DecodeState:
+        """A state that has read nothing."""
+        return DecodeState(self.model, self.weights)

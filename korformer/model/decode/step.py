@@ -33,7 +33,13 @@ class Stepper:
     weights: DecodeWeights
     plans: tuple[LayerPlan, ...]
     seen: list[Tensor] | None = None
-    _constants: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _constants: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _self_bias: Tensor = field(init=False)
+    _no_bias: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        like = self.weights.embedding
+        self._self_bias, self._no_bias = like.new_tensor(SELF_BIAS), like.new_tensor(0.0)
 
     def step(self, context: Context, token: int) -> Tensor:
         """Read the next token; the mean of the residual streams, (1, D)."""
@@ -65,20 +71,16 @@ class Stepper:
     ) -> Tensor:
         """Output of all heads side by side, (1, H x d)."""
         H, d, near = self.config.heads, self.config.head_width, plan.near
-        both = layer.queries_values(layer.norm_attention(x_1D))
-        qk_Hd, v = both[0, : H * d].view(H, d), both[0, H * d :].view(-1, d)
-        q_Hd = qk_Hd
+        both_rd = layer.queries_values(layer.norm_attention(x_1D)).view(-1, d)
+        q_Hd = qk_Hd = both_rd[:H]
         if turn_k is not None and plan.turned < H:
-            q_Hd = (
-                turn(qk_Hd, turn_k)
-                if plan.turned == 0
-                else torch.cat([qk_Hd[: plan.turned], turn(qk_Hd[plan.turned :], turn_k)])
-            )
+            q_Hd = turn(qk_Hd, turn_k, plan.turned)
         rows = context.key_values.layer(plan.number)
-        own_H2d = rows[own_row]
-        own_H2d[:, :d] = normalise(q_Hd)
-        own_H2d[:, d:] = v
-        parts, seen = [], []
+        own_k, own_v = rows[own_row].view(H, 2, d).unbind(1)
+        normalise(q_Hd, out=own_k)
+        own_v.copy_(both_rd[H:])
+        parts: list[Tensor] = []
+        seen: list[Tensor] = []
         if near:
             begin = plan.near_begin(position, self.config.near_window)
             parts.append(self._span(context, plan, q_Hd[:near], slice(0, near), begin, position, seen))
@@ -86,7 +88,8 @@ class Stepper:
             parts.append(self._span(context, plan, q_Hd[near:], slice(near, H), 0, position, seen))
         elif plan.far != "none":
             assert layer.rotations is not None
-            bucket_R = bucket_of(qk_Hd[near:], layer.rotations, self.config.n_hashes, self.config.factors)
+            q_hd, qk_hd = (q_Hd[near:], qk_Hd[near:]) if near else (q_Hd, qk_Hd)
+            bucket_R = bucket_of(qk_hd, layer.rotations, self.config.n_hashes, self.config.factors)
             buckets[plan.far].append(bucket_R)
             pages = context.pages[plan.far]
             if plan.far == "causal_lsh":
@@ -94,7 +97,7 @@ class Stepper:
             else:
                 entries = frozen_entries(pages, plan.pages, bucket_R, position, self.config.bucket_size)
             entries_HS = entries.view(H - near, -1)
-            parts.append(self._scattered(context, rows, q_Hd[near:], near, entries_HS, position, own_row, seen))
+            parts.append(self._scattered(context, rows, q_hd, near, entries_HS, position, own_row, seen))
         if self.seen is not None:
             self.seen.append(torch.cat(seen))
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(1, H * d)
@@ -133,37 +136,41 @@ class Stepper:
     ) -> Tensor:
         """Attention to the given entries as one multiset, or to itself where there is none, (H, d)."""
         H, d = q_Hd.shape
-        all_heads = rows.shape[1]
-        S = entries_HS.shape[1]
-        head_H1, each = self._constant(S, first_head, H, rows.device)
+        all_heads, S = rows.shape[1], entries_HS.shape[1]
+        head_H1, each = self._constant(S, first_head, H, all_heads, rows.device)
         missing = entries_HS == 0
-        places = torch.where(missing, own_row, context.key_values.rows_of(entries_HS - 1))
-        at = torch.add(head_H1, places, alpha=all_heads).view(-1)
+        places = context.key_values.entries_of(entries_HS)  # rows counted from 1, as entries are positions from 1
+        at = torch.add(head_H1, torch.where(missing, own_row + 1, places), alpha=all_heads).view(-1)
         table = rows.view(-1, 2 * d)
         if table.device.type == "cpu" and table.dtype == torch.float32:
-            # Sums of one row each: a gather that fetches ahead, twice as fast as index_select.
-            kv_HSd = torch.embedding_bag(table, at, each)[0].view(H, S, 2 * d)
+            # Sums of one row each: a gather that fetches ahead, up to twice as fast as index_select.
+            kv = torch.embedding_bag(table, at, each)[0]
         else:
-            kv_HSd = table.index_select(0, at).view(H, S, 2 * d)
-        bias_HS = missing * SELF_BIAS
+            kv = table.index_select(0, at)
+        kv_HSd = kv.view(H, S, 2 * d)
+        bias_HS = torch.where(missing, self._self_bias, self._no_bias)
         if self.seen is not None:
             scores = (kv_HSd[..., :d] @ q_Hd[..., None])[..., 0] * d**-0.5 + bias_HS
             at_position = torch.where(missing, position, entries_HS - 1).long()
-            seen.append(q_Hd.new_zeros(H, position + 1).scatter_add_(1, at_position, torch.softmax(scores, dim=1)))
-        return _weigh(q_Hd, kv_HSd, bias_HS.to(q_Hd.dtype))
+            shown = q_Hd.new_zeros(H, position + 1)
+            seen.append(shown.scatter_add_(1, at_position, torch.softmax(scores, dim=1)))
+        return _weigh(q_Hd, kv_HSd, bias_HS)
 
-    def _constant(self, entries: int, first_head: int, heads: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        key = (entries << 32) + (first_head << 16) + heads
+    def _constant(
+        self, entries: int, first_head: int, heads: int, all_heads: int, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        key = (entries, first_head)
         if key not in self._constants:
-            head_H1 = torch.arange(first_head, first_head + heads, device=device)[:, None]
+            # An entry of 1 is row 0, whose heads begin at 0.
+            head_H1 = torch.arange(first_head, first_head + heads, device=device)[:, None] - all_heads
             self._constants[key] = (head_H1, torch.arange(heads * entries, device=device))
         return self._constants[key]
 
 
 def _weigh(q_Hd: Tensor, kv_HSd: Tensor, bias_HS: Tensor | None) -> Tensor:
     """Softmax attention of one query a head, (H, d)."""
-    d = q_Hd.shape[1]
-    mask = None if bias_HS is None else bias_HS[None, :, None]
-    return F.scaled_dot_product_attention(
-        q_Hd[None, :, None], kv_HSd[None, ..., :d], kv_HSd[None, ..., d:], mask, scale=d**-0.5
-    )[0, :, 0]
+    H, S, both = kv_HSd.shape
+    k, v = kv_HSd.view(1, H, S, 2, both // 2).unbind(3)
+    mask = None if bias_HS is None else bias_HS.view(1, H, 1, S)
+    out = F.scaled_dot_product_attention(q_Hd.view(1, H, 1, -1), k, v, mask, scale=(both // 2) ** -0.5)
+    return out.view(H, -1)

@@ -113,6 +113,10 @@ class KeyValues:
         tail = self._tail[(positions - self.straight).clamp_min(0).long()]
         return torch.where(positions < self.straight, positions, tail)
 
+    def entries_of(self, entries: Tensor) -> Tensor:
+        """Rows counted from 1 of positions counted from 1; 0 stays 0 or becomes anything."""
+        return entries if self.straight == self.length else self.rows_of(entries - 1) + 1
+
     def span(self, layer: int, begin: int, end: int) -> Tensor:
         """The rows of the positions from `begin` up to before `end`, (end - begin, H, 2d); a view where it can be."""
         rows = self.layer(layer)

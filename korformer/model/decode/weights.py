@@ -207,12 +207,14 @@ def activate(layer: LayerWeights, hidden_1F: Tensor) -> Tensor:
     return layer.activation(hidden) * gate
 
 
-def normalise(q_Hd: Tensor) -> Tensor:
+def normalise(q_Hd: Tensor, *, out: Tensor) -> Tensor:
     """Unit-length keys, as torch.nn.functional.normalize makes them."""
-    return q_Hd / torch.linalg.vector_norm(q_Hd, dim=-1, keepdim=True).clamp_min_(1e-12)
+    return torch.div(q_Hd, torch.linalg.vector_norm(q_Hd, dim=-1, keepdim=True).clamp_min_(1e-12), out=out)
 
 
-def turn(q_Hd: Tensor, turn_k: Tensor) -> Tensor:
-    """Rotary position of one token: neighbouring pairs of a head's width as complex numbers times (d/2,)."""
-    H, d = q_Hd.shape
-    return torch.view_as_real(torch.view_as_complex(q_Hd.view(H, d // 2, 2)) * turn_k).view(H, d)
+def turn(q_Hd: Tensor, turn_k: Tensor, first: int) -> Tensor:
+    """Rotary position of the heads from `first` on: neighbouring pairs of the width as complex numbers times (d/2,)."""
+    if first:
+        return torch.cat([q_Hd[:first], turn(q_Hd[first:], turn_k, 0)])
+    pairs = torch.view_as_complex(q_Hd.view(len(q_Hd), -1, 2))
+    return torch.view_as_real(pairs * turn_k).view(q_Hd.shape)

@@ -5,6 +5,7 @@ import pytest
 from korformer.config import build
 from korformer.errors import UsageError
 from korformer.model.config import ModelConfig
+from korformer.model.options import REFUSED_OPTIONS
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,10 @@ def test_what_follows_from_the_rest() -> None:
 def test_new_fields_are_checked_together(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ModelConfig.model_validate(wrong)
+
+
+def test_options_of_reformer_pytorch_that_are_not_here_say_why() -> None:
+    with pytest.raises(UsageError) as caught:
+        build(ModelConfig, {"num_mem_kv": 4, "lsh_dropout": 0.1})
+    for name, reason in ((name, REFUSED_OPTIONS[name]) for name in ("num_mem_kv", "lsh_dropout")):
+        assert f"{name}: {reason}" in str(caught.value)

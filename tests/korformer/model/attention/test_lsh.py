@@ -95,7 +95,7 @@ def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch, causal: bool) ->
     k, documents = F.normalize(qk, dim=-1), packed(96)
 
     def run(bias_bytes: int) -> list[Tensor]:
-        monkeypatch.setitem(module.GROUP_BIAS_BYTES, "cpu", bias_bytes)
+        monkeypatch.setitem(module.SLICE_BIAS_BYTES, "cpu", bias_bytes)
         out = lsh(qk, k, v, buckets, documents, n_buckets=4, chunk=8, causal=causal)
         return [out, *torch.autograd.grad(out.square().sum(), (qk, v), retain_graph=True)]
 

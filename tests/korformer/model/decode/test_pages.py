@@ -75,7 +75,7 @@ def test_taking_tokens_off_undoes_adding_them(page: int, length: int) -> None:
     table.shorten(length)
     assert content(table) == by_definition(page, buckets[:, :length])
     untouched = grown(page, buckets, [1] * length)
-    for name in ("_pages_N", "_last_two", "_fill", "_count", "_first"):
+    for name in ("_pages_N", "_cells"):
         assert torch.equal(getattr(table, name), getattr(untouched, name)), name
     for token in range(length, TOKENS):
         table.add(buckets[:, token])

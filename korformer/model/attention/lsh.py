@@ -200,6 +200,7 @@ class _Group:
         sample, heads: which ones.
         number_G1: int32, the heads' numbers.
         order_GE: int32, position of the token at each rank.
+        rank_GS: int32, row of the token of each round and position among the rows of the group's ranks.
         rounds: R.
         masks: what may not see what, for all heads alike.
         chunks_at_once: chunks of a slice.
@@ -209,6 +210,7 @@ class _Group:
     heads: slice
     number_G1: Tensor
     order_GE: Tensor
+    rank_GS: Tensor
     rounds: int
     masks: _Masks
     chunks_at_once: int
@@ -244,12 +246,8 @@ class _Group:
     def in_time(self, x_GSd: Tensor) -> Tensor:
         """Rows by rank as rows by round and position, (G, R, T, d)."""
         G, S, d = x_GSd.shape
-        order_GRT = self.order_GE[:, self.masks.chunk :].unflatten(1, (self.rounds, -1)).long()
-        T = order_GRT.shape[2]
-        round_of_head = torch.arange(G * self.rounds, device=order_GRT.device).view(G, self.rounds, 1) * T
-        rank = torch.arange(T, device=order_GRT.device) + round_of_head
-        inverse = torch.empty_like(order_GRT).scatter_(2, order_GRT, rank)
-        return x_GSd.reshape(G * S, d).index_select(0, inverse.view(-1)).view(G, self.rounds, T, d)
+        rows = x_GSd.reshape(G * S, d).index_select(0, self.rank_GS.view(-1))
+        return rows.view(G, self.rounds, S // self.rounds, d)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +302,13 @@ class _Masks:
         return bias
 
 
+def _inverse(order_GRT: Tensor) -> Tensor:
+    """Row of each token among rows in the order of ranks, (G, S) int32."""
+    G, R, T = order_GRT.shape
+    row_GRT = torch.arange(G * R * T, dtype=torch.int32, device=order_GRT.device).view(G, R, T)
+    return torch.empty_like(row_GRT).scatter_(2, order_GRT.long(), row_GRT).view(G, R * T)
+
+
 def _inside(numbers: Tensor, chunks: slice) -> slice:
     """Where the sorted numbers lie that belong to a slice of chunks."""
     first, last = torch.searchsorted(numbers, torch.tensor([chunks.start, chunks.stop])).tolist()
@@ -349,6 +354,7 @@ def _groups(order_BHRT: Tensor, documents_BT: Tensor, chunk: int, causal: bool, 
                 heads=heads,
                 number_G1=torch.arange(heads.start, heads.stop, dtype=torch.int32, device=device)[:, None],
                 order_GE=torch.cat([order_GS[:, -chunk:], order_GS], dim=1),
+                rank_GS=_inverse(order_BHRT[sample, heads]),
                 rounds=R,
                 masks=masks,
                 chunks_at_once=max(1, fit // len(order_GS)),

@@ -167,7 +167,8 @@ class _Reversible(torch.autograd.Function):
             f, dx = _back_through(attend, y2, dy1, layer.attention_parameters(), gradients)
             y1 -= f
             dy2 += dx
-        return None, dy1 + dy2, *(gradients.of(parameter) for parameter in ctx.saved_tensors)
+            del f, dx  # not to stand beside the next layer's activations
+        return None, dy1.add_(dy2), *(gradients.of(parameter) for parameter in ctx.saved_tensors)
 
 
 def _autocast_state(device_type: str) -> dict[str, Any]:

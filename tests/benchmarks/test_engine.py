@@ -202,5 +202,43 @@ def test_a_measurement_is_a_process_of_its_own(scripts: dict[str, ModuleType], t
     assert measured.failures == {"bad": "no luck"}
 
 
+def test_a_stopped_benchmark_goes_on(
+    scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring = scripts["measuring"]
+    made: list[int] = []
+
+    def measured(script: str, specification: Mapping[str, Any]) -> dict[str, float]:
+        made.append(specification["value"])
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return {"seconds": float(len(made))}
+
+    def benchmark(options: object) -> tuple[dict[str, Any], str, list[str]]:
+        found = measuring.interleave("script.py", {"a": {"value": 1}, "b": {"value": 2}}, 3, quiet=True)
+        return {"runs": found.runs}, "", []
+
+    def run() -> int:
+        parser = measuring.arguments_parser("")
+        code: int = measuring.run_benchmark(parser, ["--output", str(tmp_path / "out.json")], dict, benchmark)
+        return code
+
+    monkeypatch.setattr(measuring, "_measure", measured)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not (tmp_path / "out.json").exists()
+    assert run() == 0
+    assert made == [1, 2, 1, 2, 2, 1, 2]  # the fourth was lost, the three before it were not made again
+    runs = figures(tmp_path / "out.json")["runs"]
+    assert [run["seconds"] for run in runs["a"]] == [1.0, 3.0, 6.0]
+    assert [run["seconds"] for run in runs["b"]] == [2.0, 5.0, 7.0]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+    made.extend([0, 0])
+    (tmp_path / "out.partial.jsonl").write_text('{"sources": "others"}\n{"key": "x"}\n', encoding="utf-8")
+    assert run() == 0  # of other code: nothing of it counts
+    assert len(made) == 9 + 6
+
+
 def test_the_page_is_what_the_figures_give(scripts: dict[str, ModuleType]) -> None:
     assert scripts["tables"].main(["--check"]) == 0

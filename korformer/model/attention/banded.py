@@ -23,6 +23,9 @@ from torch import Tensor
 SELF_BIAS = -1e3
 """Added to a token's score for itself: far below any real score, near enough to zero for fp32 to keep its digits."""
 
+SCORES_AT_A_TIME = 2**20
+"""Scores that a CPU works on at a time; 4 MB in fp32."""
+
 
 @lru_cache(maxsize=32)
 def _band(chunk: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -35,44 +38,58 @@ def _band(chunk: int, window: int, dtype: torch.dtype, device: torch.device) -> 
     return band.masked_fill_(distance == 0, SELF_BIAS)
 
 
-def band_bias(lower_NT: Tensor, chunk: int, window: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask of every chunk, (N, C, W, 2W).
+def band_bias(lower_NT: Tensor, chunk: int, window: int, dtype: torch.dtype, first: int = 0) -> Tensor:
+    """Additive mask of some chunks, (N, C, W, 2W).
 
     Args:
-        lower_NT: (N, T) integer, rank at which each query's group begins.
+        lower_NT: (N, T) integer, rank at which the group of each query of these chunks begins.
         chunk: tokens in a chunk, W; divides T and is at least `window`.
         window: keys before itself that a query may see.
+        first: number of the first of the chunks.
     """
     N, T = lower_NT.shape
     C = T // chunk
-    first_C = torch.arange(C, device=lower_NT.device, dtype=torch.int32) * chunk - chunk
+    first_C = torch.arange(first - 1, first - 1 + C, device=lower_NT.device, dtype=torch.int32) * chunk
     # A key of column j in chunk c has rank first_C[c] + j; it is in the group when that is at least `lower`.
     lower_column = (lower_NT.view(N, C, chunk).int() - first_C[None, :, None])[..., None]
     column = torch.arange(2 * chunk, device=lower_NT.device, dtype=torch.int32)
     band = _band(chunk, window, dtype, lower_NT.device)
     bias = torch.where(column >= lower_column, band, float("-inf"))
-    bias[:, 0, :, :chunk] = float("-inf")  # nothing stands before the first chunk
+    if first == 0:
+        bias[:, 0, :, :chunk] = float("-inf")  # nothing stands before the first chunk
     return bias
 
 
-def with_previous_chunk(x_NTd: Tensor, chunk: int) -> Tensor:
-    """Each chunk behind the one before it (zeros before the first): (N, T, d) to (N, C, 2W, d)."""
+def _chunk_ranges(sequences: int, chunks: int, chunk: int, device: torch.device) -> list[slice]:
+    """Chunks that are worked on together: as many as keep their scores in the cache; on other devices than CPUs all."""
+    most = max(1, SCORES_AT_A_TIME // (sequences * 2 * chunk * chunk)) if device.type == "cpu" else chunks
+    parts = -(-chunks // most)
+    step = -(-chunks // parts)
+    return [slice(first, min(first + step, chunks)) for first in range(0, chunks, step)]
+
+
+def with_previous_chunk(x_NTd: Tensor, chunk: int, chunks: slice) -> Tensor:
+    """Each of some chunks behind the one before it (zeros before the first of all), (N, C, 2W, d) of (N, T, d)."""
     N, T, d = x_NTd.shape
-    own = x_NTd.view(N, T // chunk, chunk, d)
-    both = x_NTd.new_empty(N, T // chunk, 2 * chunk, d)
-    both[:, :, chunk:] = own
-    both[:, 1:, :chunk] = own[:, :-1]
-    both[:, 0, :chunk] = 0
+    all_NCWd = x_NTd.view(N, T // chunk, chunk, d)
+    both = x_NTd.new_empty(N, chunks.stop - chunks.start, 2 * chunk, d)
+    both[:, :, chunk:] = all_NCWd[:, chunks]
+    if chunks.start:
+        both[:, :, :chunk] = all_NCWd[:, chunks.start - 1 : chunks.stop - 1]
+    else:
+        both[:, 1:, :chunk] = all_NCWd[:, : chunks.stop - 1]
+        both[:, 0, :chunk] = 0
     return both
 
 
-def fold_previous_chunk(g_NCKd: Tensor) -> Tensor:
-    """Adjoint of `with_previous_chunk`: (N, C, 2W, d) to (N, T, d)."""
-    N, C, K, d = g_NCKd.shape
-    chunk = K // 2
-    own = g_NCKd[:, :, chunk:].clone()
-    own[:, :-1] += g_NCKd[:, 1:, :chunk]
-    return own.reshape(N, C * chunk, d)
+def add_to_chunks(sums_NTd: Tensor, g_NCKd: Tensor, chunks: slice) -> None:
+    """Adjoint of `with_previous_chunk`: add (N, C, 2W, d) where its rows came from in (N, T, d)."""
+    N, T, d = sums_NTd.shape
+    chunk = g_NCKd.shape[2] // 2
+    all_NCWd = sums_NTd.view(N, T // chunk, chunk, d)
+    all_NCWd[:, chunks] += g_NCKd[:, :, chunk:]
+    before = slice(max(chunks.start - 1, 0), chunks.stop - 1)
+    all_NCWd[:, before] += g_NCKd[:, 0 if chunks.start else 1 :, :chunk]
 
 
 def forward(
@@ -87,13 +104,19 @@ def forward(
         window: keys before itself that a query may see, at most `chunk`.
     """
     N, T, d = q_NTd.shape
-    out, lse = chunk_forward(
-        q_NTd.view(N, T // chunk, chunk, d),
-        with_previous_chunk(k_NTd, chunk),
-        with_previous_chunk(v_NTd, chunk),
-        band_bias(lower_NT, chunk, window, q_NTd.dtype),
-    )
-    return out.reshape(N, T, d), lse.reshape(N, T)
+    out_NTd = torch.empty_like(q_NTd)
+    lse_NT = q_NTd.new_empty(N, T, dtype=torch.promote_types(q_NTd.dtype, torch.float32))
+    for chunks in _chunk_ranges(N, T // chunk, chunk, q_NTd.device):
+        ranks = slice(chunks.start * chunk, chunks.stop * chunk)
+        out, lse = chunk_forward(
+            q_NTd[:, ranks].view(N, -1, chunk, d),
+            with_previous_chunk(k_NTd, chunk, chunks),
+            with_previous_chunk(v_NTd, chunk, chunks),
+            band_bias(lower_NT[:, ranks].contiguous(), chunk, window, q_NTd.dtype, chunks.start),
+        )
+        out_NTd[:, ranks] = out.flatten(1, 2)
+        lse_NT[:, ranks] = lse.flatten(1, 2)
+    return out_NTd, lse_NT
 
 
 def chunk_forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,15 +172,20 @@ def backward(
     axis gives its own share of the gradient (the identity that ring attention uses, Liu et al. 2023).
     """
     N, T, d = q_NTd.shape
-    C = T // chunk
-    shape = (N, C, chunk, d)
-    dq, dk, dv = chunk_backward(
-        grad_NTd.view(shape),
-        q_NTd.view(shape),
-        with_previous_chunk(k_NTd, chunk),
-        with_previous_chunk(v_NTd, chunk),
-        out_NTd.view(shape),
-        lse_NT.view(N, C, chunk),
-        band_bias(lower_NT, chunk, window, q_NTd.dtype),
-    )
-    return dq.reshape(N, T, d), fold_previous_chunk(dk), fold_previous_chunk(dv)
+    dq_NTd, dk_NTd, dv_NTd = torch.empty_like(q_NTd), torch.zeros_like(k_NTd), torch.zeros_like(v_NTd)
+    for chunks in _chunk_ranges(N, T // chunk, chunk, q_NTd.device):
+        ranks = slice(chunks.start * chunk, chunks.stop * chunk)
+        grad, q, out = (x[:, ranks].view(N, -1, chunk, d) for x in (grad_NTd, q_NTd, out_NTd))
+        dq, dk, dv = chunk_backward(
+            grad,
+            q,
+            with_previous_chunk(k_NTd, chunk, chunks),
+            with_previous_chunk(v_NTd, chunk, chunks),
+            out,
+            lse_NT[:, ranks].reshape(N, -1, chunk),
+            band_bias(lower_NT[:, ranks].contiguous(), chunk, window, q_NTd.dtype, chunks.start),
+        )
+        dq_NTd[:, ranks] = dq.flatten(1, 2)
+        add_to_chunks(dk_NTd, dk, chunks)
+        add_to_chunks(dv_NTd, dv, chunks)
+    return dq_NTd, dk_NTd, dv_NTd

@@ -85,7 +85,7 @@ def merged_forward(
         chunk, window: as in `banded.forward`.
     """
     total_GT = q_GTd.new_empty(q_GTd.shape[:2], dtype=torch.promote_types(q_GTd.dtype, torch.float32))
-    merged_GTd = torch.empty_like(q_GTd)
+    merged_GTd = torch.empty_like(q_GTd)  # with the strides of the queries: heads side by side, where they are
     for part in _parts(len(q_GTd), q_GTd.device):
         rows = [x[part] for x in (q_GTd, k_GTd, v_GTd)]
         lower_NT = lower_GRT[part].flatten(0, 1)
@@ -164,7 +164,7 @@ class _Merged(torch.autograd.Function):
         q_GTd, k_GTd, v_GTd = (x.flatten(0, 1) for x in (q_BHTd, k, v))
         out_GTd, lse_GT = merged_forward(q_GTd, k_GTd, v_GTd, order_GRT, lower_GRT, chunk, window)
         ctx.save_for_backward(q_GTd, k_GTd, v_GTd, out_GTd, lse_GT, order_GRT, lower_GRT)
-        return out_GTd.view(q_BHTd.shape)
+        return out_GTd.reshape(q_BHTd.shape)
 
     @staticmethod
     @once_differentiable

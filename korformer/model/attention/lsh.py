@@ -231,7 +231,8 @@ class _Group:
 
     def cut(self, x_GLd: Tensor) -> Tensor:
         """A view by chunks, (G, chunks, W, d)."""
-        return x_GLd.unflatten(1, (-1, self.masks.chunk))
+        G, L, d = x_GLd.shape
+        return x_GLd.view(G, L // self.masks.chunk, self.masks.chunk, d)
 
     def cut_overlapping(self, x_GLd: Tensor) -> Tensor:
         """A view by chunks, each behind the one before it, (G, chunks, 2W, d)."""

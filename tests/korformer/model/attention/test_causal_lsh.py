@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from korformer.model.attention import banded
 from korformer.model.attention.causal_lsh import causal_lsh, local, sort_by_bucket
 
 SHAPES = [(64, 8, 2, 8, 8), (48, 16, 4, 12, 16), (40, 4, 1, 5, 8), (32, 4, 3, 1, 2)]

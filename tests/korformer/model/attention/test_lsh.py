@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from reformer_pytorch.reformer_pytorch import LSHAttention
 from torch import Tensor
 
-from korformer.model.attention import banded
 from korformer.model.attention import lsh as module
 from korformer.model.attention.lsh import lsh, sorted_order
 

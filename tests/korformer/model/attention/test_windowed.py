@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from local_attention import LocalAttention
 from torch import Tensor
 
-from korformer.model.attention import banded
 from korformer.model.attention import windowed as module
 from korformer.model.attention.windowed import two_sided, windowed
 

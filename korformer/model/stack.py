@@ -46,7 +46,8 @@ def run_layers(layers: Sequence[Layer], x_BTD: Tensor, *, reversible: bool) -> T
     Args:
         layers: from the first to the last.
         x_BTD: what both streams begin with.
-        reversible: keep nothing but the last streams for backward. Without gradients it saves time and memory too.
+        reversible: keep nothing but the last streams for backward, which uses up the gradient of the result. Without
+            gradients this is how it is done anyway.
     """
     if not torch.is_grad_enabled():
         x1, x2 = _without_graph(layers, x_BTD, keep=None)
@@ -147,7 +148,8 @@ class _Reversible(torch.autograd.Function):
         if ctx.streams is None:
             raise RuntimeError("a reversible forward keeps its streams for one backward; run the forward again")
         (y1, y2), ctx.streams = ctx.streams, None
-        dy1, dy2 = grads[0] / 2, grads[0] / 2
+        dy1 = grads[0].div_(2) if _is_whole(grads[0]) else grads[0] / 2
+        dy2 = dy1.clone()
         gradients = _Gradients(ctx.saved_tensors, ctx.needs_input_grad[2:], ctx.autocast)
         for layer, buckets in zip(reversed(ctx.layers), reversed(ctx.buckets), strict=True):
             for block in _token_blocks(y1.shape[1]):
@@ -169,6 +171,11 @@ class _Reversible(torch.autograd.Function):
             dy2 += dx
             del f, dx  # not to stand beside the next layer's activations
         return None, dy1.add_(dy2), *(gradients.of(parameter) for parameter in ctx.saved_tensors)
+
+
+def _is_whole(x: Tensor) -> bool:
+    """Whether every element has memory of its own."""
+    return x.is_contiguous() and x.untyped_storage().nbytes() == x.nbytes
 
 
 def _autocast_state(device_type: str) -> dict[str, Any]:

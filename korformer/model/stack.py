@@ -92,17 +92,20 @@ def _without_graph(layers: Sequence[Layer], x_BTD: Tensor, keep: list[Tensor | N
 class _Gradients:
     """Sums of gradients by parameter, and the precision that recomputation must have: that of the forward.
 
-    The sums are there from the beginning: taken as they come, they would settle in the holes that each layer's freed
-    activations leave, and the next layer's would need new memory.
+    The sums are one piece of memory from the beginning: taken as they come, they would settle in the holes that each
+    layer's freed activations leave, and the next layer's would need new memory.
     """
 
     def __init__(self, parameters: Sequence[Tensor], wanted: Sequence[bool], autocast: dict[str, Any]) -> None:
         self.autocast = autocast
-        self._sums = {
-            id(parameter): torch.zeros_like(parameter)
-            for parameter, want in zip(parameters, wanted, strict=True)
-            if want
-        }
+        chosen = [parameter for parameter, want in zip(parameters, wanted, strict=True) if want]
+        kinds = {(parameter.dtype, parameter.device) for parameter in chosen}
+        self._sums: dict[int, Tensor] = {}
+        for dtype, device in kinds:
+            alike = [parameter for parameter in chosen if (parameter.dtype, parameter.device) == (dtype, device)]
+            sizes = [parameter.numel() for parameter in alike]
+            pieces = torch.zeros(sum(sizes), dtype=dtype, device=device).split(sizes)
+            self._sums |= {id(p): piece.view(p.shape) for p, piece in zip(alike, pieces, strict=True)}
 
     def wanted(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         return [parameter for parameter in parameters if id(parameter) in self._sums]

@@ -10,8 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from korformer.model.attention.causal_lsh import causal_lsh
 from korformer.model.attention.hashing import hash_buckets
 from korformer.model.blocks import apply_feed_forward, finish_attention, inner_attention, norm_input, project
 from korformer.model.decode import blockwise
@@ -84,7 +86,7 @@ class ChunkReader:
         if angles is not None and plan.turned < H:
             q = torch.cat([qk[:, : plan.turned], rotate(qk[:, plan.turned :], angles)], dim=1)
         held = context.key_values.layer(plan.number)[rows]
-        held[..., :d] = torch.nn.functional.normalize(q, dim=-1)[0].transpose(0, 1)
+        held[..., :d] = F.normalize(q, dim=-1)[0].transpose(0, 1)
         held[..., d:] = v[0].transpose(0, 1)
         q_nHd = q[0].transpose(0, 1)
         parts = []
@@ -99,17 +101,22 @@ class ChunkReader:
             kv = context.key_values.span(plan.number, 0, first + n)[:, near:]
             parts.append(blockwise.everything(q_nHd[:, near:], kv, first))
         elif plan.far != "none":
-            parts.append(self._hashed(context, plan, qk[:, near:], q_nHd[:, near:], first))
+            parts.append(self._hashed(context, plan, qk[:, near:], q_nHd[:, near:], held[:, near:], first))
         out_nHd = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return finish_attention(wrapper, out_nHd.transpose(0, 1)[None])
 
-    def _hashed(self, context: Context, plan: LayerPlan, qk_1Hnd: Tensor, q_nHd: Tensor, first: int) -> Tensor:
+    def _hashed(
+        self, context: Context, plan: LayerPlan, qk_1Hnd: Tensor, q_nHd: Tensor, kv_nH2d: Tensor, first: int
+    ) -> Tensor:
         config, n, H = self._config, q_nHd.shape[0], q_nHd.shape[1]
         rotations = self._model.rotations(plan.number, config.n_hashes)
         buckets_HRn = hash_buckets(qk_1Hnd, rotations, config.factors)[0]
         pages = context.pages[plan.far]
         gathers = [partial(_gather, context, plan.number, plan.near + head) for head in range(H)]
         flat = buckets_HRn.flatten(0, 1)
+        if plan.far == "causal_lsh" and not first:
+            pages.extend(plan.pages, flat)
+            return self._from_the_start(q_nHd, kv_nH2d, buckets_HRn)
         if plan.far == "causal_lsh":
             out_nHd = blockwise.same_bucket(q_nHd, gathers, pages, plan.pages, buckets_HRn, first, config.bucket_window)
             pages.extend(plan.pages, flat)
@@ -127,6 +134,24 @@ class ChunkReader:
             out_nHd[block] = blockwise.given(q_nHd[block], gathers, entries, first + start)
             before.scatter_add_(1, buckets, torch.ones_like(buckets))
         return out_nHd
+
+    def _from_the_start(self, q_nHd: Tensor, kv_nH2d: Tensor, buckets_HRn: Tensor) -> Tensor:
+        """causal_lsh of the first tokens, (n, H, d), as in training: nothing stands before them to be fetched."""
+        n, _, d = q_nHd.shape
+        padding = -n % self._config.bucket_size
+        q, k, v = (F.pad(x, (0, 0, 0, 0, 0, padding)).transpose(0, 1)[None] for x in (q_nHd, *kv_nH2d.split(d, -1)))
+        documents_1n = F.pad(torch.zeros(1, n, dtype=torch.int64, device=q.device), (0, padding), value=1)
+        out_1Hnd = causal_lsh(
+            q,
+            k,
+            v,
+            F.pad(buckets_HRn, (0, padding))[None],
+            documents_1n,
+            n_buckets=self._config.buckets,
+            chunk=self._config.bucket_size,
+            window=self._config.bucket_window,
+        )
+        return out_1Hnd[0, :, :n].transpose(0, 1)
 
 
 def _gather(context: Context, layer: int, head: int, entries: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """fp32 matrix products at the processor's speed.
 
-On a CPU torch gives fp32 products to the BLAS that it was built with, which on some processors reaches half of what
+On a CPU torch gives fp32 products to the BLAS that it was built with, which on some processors stays well below what
 oneDNN, also part of torch, does. torch has a switch that prefers oneDNN and lets it round to bfloat16 where the
 processor has units for that. Without such units (AMX) the arithmetic stays fp32, and then the switch only chooses the
 faster library. Whether that is so here is tried, not assumed.

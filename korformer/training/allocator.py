@@ -2,7 +2,7 @@
 
 Training on a CPU frees and takes the same large tensors again at every layer. The C library returns blocks of that size
 to the system and asks for them anew, and the system clears every page before it hands it out; with large models that
-costs a fifth of a step. Told to keep them, the process holds its peak from the first step on and reuses it.
+is a noticeable part of a step. Told to keep them, the process holds its peak from the first step on and reuses it.
 """
 
 from __future__ import annotations

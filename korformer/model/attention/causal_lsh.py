@@ -13,12 +13,12 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from korformer.model.attention import banded
+from korformer.model.attention.sorting import sort_groups
 
 
 def sort_by_bucket(buckets_BHRT: Tensor, documents_BT: Tensor, n_buckets: int) -> tuple[Tensor, Tensor]:
@@ -29,22 +29,12 @@ def sort_by_bucket(buckets_BHRT: Tensor, documents_BT: Tensor, n_buckets: int) -
         begins.
     """
     T = buckets_BHRT.shape[-1]
-    changes_BT = torch.zeros_like(documents_BT, dtype=torch.int64)
-    changes_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
-    number_BT = changes_BT.cumsum(dim=-1)
-    groups = (int(number_BT[:, -1].max()) + 1) * n_buckets
-    small = torch.int16 if groups < 2**15 else torch.int32 if groups < 2**31 else torch.int64
-    group = (number_BT[:, None, None, :] * n_buckets + buckets_BHRT).to(small)
-    if group.device.type == "cpu" and small == torch.int16:  # numpy sorts 16 bits by radix
-        order = torch.from_numpy(np.argsort(group.numpy(), axis=-1, kind="stable"))
-        group = group.gather(-1, order)
-    else:
-        group, order = torch.sort(group, dim=-1, stable=True)
+    order, group = sort_groups(buckets_BHRT, documents_BT, n_buckets)
     rank = torch.arange(T, device=group.device, dtype=torch.int32)
     begins = torch.ones_like(group, dtype=torch.bool)
     begins[..., 1:] = group[..., 1:] != group[..., :-1]
     lower = torch.cummax(torch.where(begins, rank, 0), dim=-1).values
-    return order.int(), lower
+    return order, lower
 
 
 def gather_rows(x_GTd: Tensor, order_GRT: Tensor) -> Tensor:

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from korformer.model.attention import banded
+from korformer.model.attention.sorting import sort_groups
 
 SLICE_BIAS_BYTES = {"cpu": 3 * 2**20}
 """Additive mask of a slice of chunks; about a core's second-level cache on a CPU."""
@@ -38,19 +38,6 @@ FEW_CHUNKS = {"cpu": 32}
 
 _FAR = 2.0**100
 """A position's distance in scores: any forbidden key falls below every real score by more than softmax can tell."""
-
-
-def sorted_order(buckets_BHRT: Tensor, documents_BT: Tensor, n_buckets: int) -> Tensor:
-    """Position of the token at each rank of (document, bucket, position), (B, H, R, T) int32."""
-    changes = torch.zeros_like(documents_BT, dtype=torch.int32)
-    changes[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
-    number_BT = changes.cumsum(dim=-1, dtype=torch.int32)
-    key = number_BT[:, None, None] * n_buckets + buckets_BHRT
-    if key.device.type == "cpu":
-        if (int(number_BT.max()) + 1) * n_buckets < 2**15:  # numpy sorts 16 bits by radix, ten times as fast
-            return torch.from_numpy(np.argsort(key.short().numpy(), axis=-1, kind="stable")).int()
-        key = key.int()
-    return torch.sort(key, dim=-1, stable=True).indices.int()
 
 
 def lsh(
@@ -74,7 +61,7 @@ def lsh(
         chunk: tokens in a chunk, reformer-pytorch's bucket_size.
         causal: a query sees earlier positions only.
     """
-    order_BHRT = sorted_order(buckets_BHRT, documents_BT, n_buckets)
+    order_BHRT = sort_groups(buckets_BHRT, documents_BT, n_buckets)[0]
     out: Tensor = _Lsh.apply(q_BHTd, k_BHTd, v_BHTd, order_BHRT, documents_BT, chunk, causal)  # type: ignore[no-untyped-call]
     return out
 

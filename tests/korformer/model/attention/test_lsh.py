@@ -6,7 +6,8 @@ from reformer_pytorch.reformer_pytorch import LSHAttention
 from torch import Tensor
 
 from korformer.model.attention import lsh as module
-from korformer.model.attention.lsh import lsh, sorted_order
+from korformer.model.attention.lsh import lsh
+from korformer.model.attention.sorting import sort_groups
 
 BATCH, HEADS = 2, 3
 SHAPES = [(64, 8, 2, 8), (32, 8, 1, 6), (16, 8, 3, 4), (96, 4, 4, 16)]
@@ -151,7 +152,7 @@ def test_sorting_is_by_document_bucket_and_position(n_buckets: int) -> None:
     """Few and many buckets: sorted as 16 and as 32 bits."""
     buckets = torch.randint(0, n_buckets, (2, 2, 2, 24), generator=torch.Generator().manual_seed(0))
     documents = torch.tensor([[0] * 9 + [7] * 10 + [24] * 5, [3] * 24])
-    order = sorted_order(buckets, documents, n_buckets)
+    order, _ = sort_groups(buckets, documents, n_buckets)
     for b in range(2):
         for h in range(2):
             for r in range(2):

@@ -63,13 +63,14 @@ def matrix(weight_MN: Tensor, bias_M: Tensor | None, precision: Precision, threa
         return product
 
     def shared(x: Tensor) -> Tensor:
-        if threads.all == 1:
+        before = torch.get_num_threads()
+        if threads.all <= before:
             return product(x)
         torch.set_num_threads(threads.all)
         try:
             return product(x)
         finally:
-            torch.set_num_threads(1)
+            torch.set_num_threads(before)
 
     return shared
 

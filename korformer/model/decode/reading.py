@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from korformer.model.attention.causal_lsh import causal_lsh
 from korformer.model.attention.hashing import hash_buckets
-from korformer.model.blocks import apply_feed_forward, finish_attention, inner_attention, norm_input, project
+from korformer.model.blocks import (
+    FEED_FORWARD_TOKENS,
+    apply_feed_forward,
+    finish_attention,
+    inner_attention,
+    norm_input,
+    project,
+)
 from korformer.model.decode import blockwise
 from korformer.model.decode.context import Context, LayerPlan
 from korformer.model.decode.frozen import frozen_entries_of_block
@@ -64,7 +71,8 @@ class ChunkReader:
         angles = None if self._angles is None else self._angles[None, first : first + n]
         for plan, (attention, feed_forward) in zip(self._plans, model.layers, strict=True):
             x1 = x1 + self._attend(context, plan, attention, x2, angles, rows, first)
-            x2 = x2 + apply_feed_forward(feed_forward, x1)
+            parts = x1.split(FEED_FORWARD_TOKENS, dim=1)
+            x2 = x2 + torch.cat([apply_feed_forward(feed_forward, part) for part in parts], dim=1)
             progress(plan.number + 1)
         mean_1D: Tensor = (x1[0, -1:] + x2[0, -1:]) / 2
         return mean_1D

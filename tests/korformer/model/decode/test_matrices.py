@@ -109,3 +109,17 @@ def test_changed_weights_are_prepared_anew() -> None:
         after = state.append([token])
     assert not torch.allclose(after, before, atol=1e-3)
     assert torch.allclose(after, model.new_state().append([5, 6, 7]), atol=1e-5)
+
+
+def test_reading_and_writing_leave_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrices, "SHARED_BYTES", 1000)
+    model = make("mixed heads, axial")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        state = model.new_state()
+        for tokens in ([5, 6, 7], [8], [9]):
+            state.append(tokens)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -19,12 +19,10 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from korformer.model.attention.banded import SELF_BIAS
+from korformer.model.attention.flash import KERNEL_ON, attend_causally, attend_causally_backward
 
 BIAS_BYTES = 2**24
 """Additive mask that exists at a time."""
-
-HALVES_ON = ("cpu",)
-"""Devices whose flash kernel gives the log-sum-exp."""
 
 
 def full(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, *, causal: bool = True) -> Tensor:
@@ -62,7 +60,7 @@ def _other_tokens(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor) -> Tensor:
     queries = max(1, BIAS_BYTES // (T * q_BHTd.element_size()))
     if queries >= T:
         return _without_diagonal(q_BHTd, k_BHTd, v_BHTd, 0)
-    if q_BHTd.device.type in HALVES_ON:
+    if q_BHTd.device.type in KERNEL_ON:
         out: Tensor = _PastAndFuture.apply(q_BHTd, k_BHTd, v_BHTd)  # type: ignore[no-untyped-call]
         return out
     blocks = [
@@ -92,8 +90,8 @@ class _PastAndFuture(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor) -> Tensor:
-        past, past_lse = _causal(*_past(q_BHTd, k_BHTd, v_BHTd))
-        future, future_lse = _causal(*_past(*_flipped(q_BHTd, k_BHTd, v_BHTd)))
+        past, past_lse = attend_causally(*_past(q_BHTd, k_BHTd, v_BHTd))
+        future, future_lse = attend_causally(*_past(*_flipped(q_BHTd, k_BHTd, v_BHTd)))
         nothing = float("-inf")
         past_lse = F.pad(past_lse, (1, 0), value=nothing)
         future_lse = F.pad(future_lse, (1, 0), value=nothing).flip(2)
@@ -107,24 +105,15 @@ class _PastAndFuture(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BHTd: Tensor) -> tuple[Tensor, ...]:
         q, k, v, out, lse = ctx.saved_tensors
-        past = _causal_backward(grad_BHTd, q, k, v, out, lse)
-        future = _causal_backward(*_flipped(grad_BHTd, q, k, v, out, lse))
+        past = _half_backward(grad_BHTd, q, k, v, out, lse)
+        future = _half_backward(*_flipped(grad_BHTd, q, k, v, out, lse))
         return tuple(one + other.flip(2) for one, other in zip(past, future, strict=True))
 
 
-def _causal(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        q, k, v, is_causal=True, scale=q.shape[-1] ** -0.5
-    )
-    return out, lse
-
-
-def _causal_backward(
+def _half_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One half's share of the gradients; `out` and `lse` are those of both halves merged."""
     queries, keys, values = _past(q, k, v)
-    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        grad[:, :, 1:], queries, keys, values, out[:, :, 1:], lse[:, :, 1:], 0.0, True, scale=q.shape[-1] ** -0.5
-    )
+    dq, dk, dv = attend_causally_backward(grad[:, :, 1:], queries, keys, values, out[:, :, 1:], lse[:, :, 1:])
     return F.pad(dq, (0, 0, 1, 0)), F.pad(dk, (0, 0, 0, 1)), F.pad(dv, (0, 0, 0, 1))

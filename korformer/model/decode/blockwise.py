@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from korformer.model.attention.banded import SELF_BIAS
+from korformer.model.attention.flash import attend, attend_causally
 from korformer.model.decode.pages import BucketPages
 
 NEVER = -1e9
@@ -28,18 +29,10 @@ Gather = Callable[[Tensor], Tensor]
 """From (…,) entries of one head, positions counted from 1, to keys and values (…, 2d); anything for 0."""
 
 
-def attend(q: Tensor, kv: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Output (B, H, Q, d) and log-sum-exp (B, H, Q) for queries (B, H, Q, d) and keys and values (B, H, S, 2d)."""
-    d = q.shape[-1]
-    k, v = kv[..., :d], kv[..., d:]
-    if q.device.type == "cpu":
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=bias, scale=d**-0.5)
-        return out, lse
-    scores = (q @ k.mT).mul_(d**-0.5)
-    if bias is not None:
-        scores += bias
-    lse = torch.logsumexp(scores, dim=-1)
-    return scores.sub_(lse[..., None]).exp_() @ v, lse
+def _halves(kv: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of rows that hold both, (..., 2d)."""
+    d = kv.shape[-1] // 2
+    return kv[..., :d], kv[..., d:]
 
 
 def merge(outs: list[Tensor], lses: list[Tensor]) -> Tensor:
@@ -73,7 +66,7 @@ def near(q_nHd: Tensor, kv_SH2d: Tensor, begins: Tensor, first: int, offset: int
             key_S == at_Q1, SELF_BIAS
         )
         keys = kv_SH2d[low - offset : high - offset].transpose(0, 1)[None]
-        out, _ = attend(q_nHd[block].transpose(0, 1)[None], keys, bias_QS)
+        out, _ = attend(q_nHd[block].transpose(0, 1)[None], *_halves(keys), bias_QS)
         out_nHd[block] = out[0].transpose(0, 1)
     return out_nHd
 
@@ -89,28 +82,17 @@ def everything(q_nHd: Tensor, kv_SH2d: Tensor, first: int) -> Tensor:
     kv = kv_SH2d.transpose(0, 1)[None]
     outs, lses = [], []
     if first:
-        out, lse = attend(q, kv[:, :, :first], None)
+        out, lse = attend(q, *_halves(kv[:, :, :first]))
         outs.append(out)
         lses.append(lse)
     among = q_nHd.new_zeros(1, H, n, d)
     among_lse = torch.full((1, H, n), float("-inf"), dtype=q_nHd.dtype, device=q_nHd.device)
     if n > 1:
-        among[:, :, 1:], among_lse[:, :, 1:] = _causal(q[:, :, 1:], kv[:, :, first:-1])
+        among[:, :, 1:], among_lse[:, :, 1:] = attend_causally(q[:, :, 1:], *_halves(kv[:, :, first:-1]))
     if not first:
         among[:, :, 0] = kv[:, :, 0, d:]
         return among[0].transpose(0, 1)
     return merge([*outs, among], [*lses, among_lse])[0].transpose(0, 1)
-
-
-def _causal(q: Tensor, kv: Tensor) -> tuple[Tensor, Tensor]:
-    d = q.shape[-1]
-    if q.device.type == "cpu":
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q, kv[..., :d], kv[..., d:], is_causal=True, scale=d**-0.5
-        )
-        return out, lse
-    future = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).triu_(1)
-    return attend(q, kv, torch.zeros_like(future, dtype=q.dtype).masked_fill_(future, NEVER))
 
 
 def same_bucket(
@@ -158,7 +140,7 @@ def same_bucket(
                 keys, queries = keys_BS[part : part + at_once], queries_BQ[part : part + at_once]
                 bias = torch.where((keys == 0)[:, None, None], NEVER, band_QS)
                 q = q_nHd[:, head].index_select(0, queries.clamp_max(n - 1).flatten()).view(-1, 1, Q, d)
-                out, lse = attend(q, gathers[head](keys)[:, None], bias)
+                out, lse = attend(q, *_halves(gathers[head](keys)[:, None]), bias)
                 out_nd[queries.reshape(-1)] = out.reshape(-1, d)
                 lse_n[queries.reshape(-1)] = lse.reshape(-1)
             outs.append(out_nd[:n])
@@ -207,5 +189,5 @@ def given(q_nHd: Tensor, gathers: Sequence[Gather], entries_nHS: Tensor, first: 
             missing = entries == 0
             kv = gathers[head](torch.where(missing, own, entries))
             bias = (missing * SELF_BIAS).to(q_nHd.dtype)[:, None, None]
-            out_nHd[block, head] = attend(q_nHd[block, head][:, None, None], kv[:, None], bias)[0][:, 0, 0]
+            out_nHd[block, head] = attend(q_nHd[block, head][:, None, None], *_halves(kv[:, None]), bias)[0][:, 0, 0]
     return out_nHd

@@ -52,7 +52,7 @@ def test_both_sides(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     if way != "masked":
         monkeypatch.setattr(module, "BIAS_BYTES", 400)
     if way == "blocks of queries":  # what runs off the CPU
-        monkeypatch.setattr(module, "HALVES_ON", ())
+        monkeypatch.setattr(module, "KERNEL_ON", ())
     torch.manual_seed(2)
     q, v = (torch.randn(2, 2, 20, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
     k = F.normalize(q, dim=-1)

@@ -90,8 +90,15 @@ def merged_forward(
         lse_GRT = lse_NT.view_as(inverse).gather(2, inverse)
         total_GT[part] = torch.logsumexp(lse_GRT, dim=1)
         share_GRT = torch.softmax(lse_GRT, dim=1)
-        merged_GTd[part] = torch.einsum("grtd,grt->gtd", _to_times(out_NTd, inverse), share_GRT.to(q.dtype))
+        _weighted_sum(_to_times(out_NTd, inverse), share_GRT.to(q.dtype), out=merged_GTd[part])
     return merged_GTd, total_GT
+
+
+def _weighted_sum(x_GRTd: Tensor, share_GRT: Tensor, *, out: Tensor) -> None:
+    """Sum over the rounds of the rows times their shares, into (G, T, d)."""
+    torch.mul(x_GRTd[:, 0], share_GRT[:, 0, :, None], out=out)
+    for r in range(1, x_GRTd.shape[1]):
+        out.addcmul_(x_GRTd[:, r], share_GRT[:, r, :, None])
 
 
 def merged_backward(

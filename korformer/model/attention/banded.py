@@ -33,8 +33,10 @@ FAR = -1e9
 
 @lru_cache(maxsize=32)
 def _band(chunk: int, window: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Bias of every (query, key) pair of a chunk by distance alone, (W, 2W): 0 inside the window, else -inf; and the
-    keys' columns times -FAR, (2W,)."""
+    """Bias of every (query, key) pair of a chunk by distance alone, (W, 2W): 0 inside the window, else -inf.
+
+    And the keys' columns times -FAR, (2W,).
+    """
     query = torch.arange(chunk, device=device)[:, None] + chunk
     key = torch.arange(2 * chunk, device=device)
     distance = query - key
@@ -56,9 +58,9 @@ def band_bias(lower_NT: Tensor, chunk: int, window: int, dtype: torch.dtype, fir
     N, T = lower_NT.shape
     C = T // chunk
     first_C = torch.arange(first - 1, first - 1 + C, device=lower_NT.device, dtype=torch.int32) * chunk
-    # A key of column j in chunk c has rank first_C[c] + j; it is in the group when that is at least `lower`: when the
-    # difference is not negative. Differences and minima are several times as fast as comparing and choosing. What stands
-    # before the first chunk has negative ranks, so it is in no group.
+    # A key of column j in chunk c has rank first_C[c] + j; it is in the group when that is at least `lower`, when their
+    # difference is not negative. Differences and minima are several times as fast as comparing and choosing. What
+    # stands before the first chunk has negative ranks, so it is in no group.
     lower_column = lower_NT.view(N, C, chunk).int() - first_C[None, :, None]
     band, column = _band(chunk, window, dtype, lower_NT.device)
     bias = torch.sub(column, (lower_column.to(dtype) * -FAR)[..., None])

@@ -15,17 +15,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from reformer_pytorch import ReformerLM
 from torch import Tensor, nn
 
-from korformer.data.packing import Packs
 from korformer.model.backbone import ReformerModel, TrainingDraw
 from korformer.model.config import ModelConfig
 from korformer.model.products import fast_products
-from korformer.objectives.ar import OBJECTIVE, ArSettings
 from korformer.training.optimizer import make_optimizer
 from korformer.training.settings import TrainingSettings
 
@@ -87,12 +84,14 @@ class Setup:
             korformer always does so.
         keep_memory: the C library keeps freed memory (korformer.training.allocator).
         bf16: forward under bfloat16 autocast.
+        presets_mix: attention as in korformer's presets: half of the heads local, two rounds of hashing.
     """
 
     system: str
     fast_products: bool = False
     keep_memory: bool = False
     bf16: bool = False
+    presets_mix: bool = False
 
 
 class Trained:
@@ -152,28 +151,14 @@ def korformer_model(shape: Shape) -> ReformerModel:
     return model
 
 
-def _packs(tokens_BT: Tensor, targets_BT: Tensor) -> Packs:
-    """One document a row."""
-    B, T = tokens_BT.shape
-    return Packs(
-        tokens=tokens_BT.numpy(),
-        targets=targets_BT.numpy(),
-        documents=np.zeros((B, T), np.int32),
-        positions=np.broadcast_to(np.arange(T, dtype=np.int32), (B, T)).copy(),
-    )
-
-
 def _korformer(shape: Shape, *, reversible: bool) -> Trained:
-    """The path of `korformer pretrain`: for decoders its objective, and in both cases its optimizer and hash draws."""
+    """The path of `korformer pretrain`: model, loss, optimizer and hash draws."""
     model = korformer_model(shape)
     optimizer = make_optimizer(model, TrainingSettings())
     steps = iter(range(1, 2**31))
 
     def loss(tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         draw = TrainingDraw(seed=0, step=next(steps), samples=range(len(tokens_BT)))
-        if shape.causal:
-            packs = _packs(tokens_BT, targets_BT)
-            return OBJECTIVE.loss(model, packs, ArSettings(), draw, reversible=reversible).mean
         return model.loss(model(tokens_BT, draw=draw, reversible=reversible), targets_BT)[0]
 
     return Trained(model, loss, optimizer)
@@ -433,6 +418,7 @@ _TUNED = {"fast_products": True, "keep_memory": True}
 
 SETUPS = {
     "korformer fast": Setup(system="korformer fast", **_TUNED),
+    "korformer fast, presets' mix": Setup(system="korformer fast", presets_mix=True, **_TUNED),
     "korformer small-memory": Setup(system="korformer small-memory", fast_products=True),
     "korformer fast, bf16": Setup(system="korformer fast", bf16=True, **_TUNED),
     "reformer-pytorch": Setup(system="reformer-pytorch"),

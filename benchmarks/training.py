@@ -41,6 +41,7 @@ from peers import IGNORED, NOTEBOOK_SETUPS, SETUPS, Setup, Shape, Trained, build
 from korformer.training.allocator import keep_freed_memory
 
 OURS, SMALL = "korformer fast", "korformer small-memory"
+MIX = "korformer fast, presets' mix"
 DEPTHS = (1, 2)
 FULL_UPTO = 5120
 """Tokens up to which systems are measured at their whole depth."""
@@ -49,7 +50,9 @@ SLOW = ("reformer-pytorch, tuned", "transformers", "transformers, tuned")
 FIRST_COUNTS = ("reformer-pytorch", "transformers", "dense")
 """Their steps take so long that the first is measured: it takes as long as the later ones. Of the others one is left
 out, for which the process still has to get its memory; beyond `FULL_UPTO` that is a small part of any step."""
-LONGEST = {name: 16384 if name == "dense" else 5120 for name in SETUPS if name not in (OURS, SMALL, "dense, tuned")}
+LONGEST = {
+    name: 16384 if name == "dense" else 5120 for name in SETUPS if name not in (OURS, MIX, SMALL, "dense, tuned")
+}
 """Tokens up to which a system is measured; further on only its fastest form is, and only of what is faster there."""
 
 
@@ -116,7 +119,8 @@ def specifications(systems: Sequence[str], shape: Shape, extrapolated: Sequence[
     result: dict[str, Facts] = {}
     for name in systems:
         setup = (SETUPS | NOTEBOOK_SETUPS)[name]
-        more = shape.more if name.startswith("korformer") else {}
+        mix = {"n_local_attn_heads": shape.heads // 2, "n_hashes": 2} if setup.presets_mix else {}
+        more = mix | shape.more if name.startswith("korformer") else {}
         for depth in DEPTHS if name in extrapolated else (shape.depth,):
             result[f"{name} @{depth}"] = {
                 "setup": asdict(setup),
@@ -163,9 +167,9 @@ def table(rows: Mapping[str, Facts], ours: str = OURS) -> str:
 
 
 def ratios(rows: Mapping[str, Facts]) -> Facts:
-    """Our two modes over every peer: speed, and memory as a share of the peer's."""
+    """Ours over every peer: speed, and memory as a share of the peer's."""
     result: Facts = {}
-    for ours in (OURS, SMALL):
+    for ours in (OURS, MIX, SMALL):
         if ours in rows:
             result[ours] = {
                 peer: {

@@ -80,11 +80,12 @@ def training(figures: Facts) -> str:
         "small-memory mode is, times",
         "its memory",
     )
-    marked = any(row["extrapolated"] for row in systems.values())
+    marked = [row["measured_at_depths"] for row in systems.values() if row["extrapolated"]]
     below = f"\n\nMedians of {figures['rounds']} interleaved processes."
     if marked:
         depth = figures["shape"]["depth"]
-        below += f" \\* measured at depths 1 and 2 and extrapolated linearly to {depth} layers, time and memory."
+        depths = " and ".join(map(str, marked[0]))
+        below += f" \\* measured at depths {depths} and extrapolated linearly to {depth} layers, time and memory."
     return table(head, rows) + below
 
 

@@ -4,8 +4,8 @@
 
 One step is forward, backward, clipping and optimizer (fused AdamW for all) on one sample of random tokens, in a process
 of its own that has allocated its optimizer's state before. The systems take turns. Those that are slow are measured at
-depths 1 and 2 and extrapolated linearly to the whole depth, time and memory alike; such rows are marked. `--full`
-measures everything at its whole depth.
+depths 1 and 4 (1 and 2 beyond 16,384 tokens) and extrapolated linearly, time and memory alike; such rows are marked.
+`--full` measures everything at its whole depth.
 
 The peers stand in the table as their libraries come and tuned: reformer-pytorch with `ff_chunks=1` and `reverse_thres`
 above the length, its fastest documented setting; all of them with torch's fastest fp32 matrix products and with the C
@@ -42,7 +42,9 @@ from korformer.training.allocator import keep_freed_memory
 
 OURS, SMALL = "korformer fast", "korformer small-memory"
 MIX = "korformer fast, presets' mix"
-DEPTHS = (1, 2)
+DEPTHS, FEW_DEPTHS = (1, 4), (1, 2)
+FEW_BEYOND = 16384
+"""Tokens beyond which the few depths are measured: a layer of dense attention takes minutes there."""
 FULL_UPTO = 5120
 """Tokens up to which systems are measured at their whole depth."""
 SLOW = ("reformer-pytorch, tuned", "transformers", "transformers, tuned")
@@ -121,7 +123,8 @@ def specifications(systems: Sequence[str], shape: Shape, extrapolated: Sequence[
         setup = (SETUPS | NOTEBOOK_SETUPS)[name]
         mix = {"n_local_attn_heads": shape.heads // 2, "n_hashes": 2} if setup.presets_mix else {}
         more = mix | shape.more if name.startswith("korformer") else {}
-        for depth in DEPTHS if name in extrapolated else (shape.depth,):
+        few = FEW_DEPTHS if shape.length > FEW_BEYOND else DEPTHS
+        for depth in few if name in extrapolated else (shape.depth,):
             result[f"{name} @{depth}"] = {
                 "setup": asdict(setup),
                 "shape": {**asdict(shape), "depth": depth, "more": more},
@@ -158,7 +161,11 @@ def table(rows: Mapping[str, Facts], ours: str = OURS) -> str:
     lines = [f"{'':36} {'tokens/s':>9} {'seconds':>9} {'peak GB':>8} {f'{ours} is':>20}"]
     for name, row in rows.items():
         times = f"{row['tokens_per_second'] and rows[ours]['tokens_per_second'] / row['tokens_per_second']:.2f} x"
-        marked = "  extrapolated from depths 1 and 2" if row["extrapolated"] else ""
+        marked = (
+            f"  extrapolated from depths {' and '.join(map(str, row['measured_at_depths']))}"
+            if row["extrapolated"]
+            else ""
+        )
         lines.append(
             f"{name:36} {row['tokens_per_second']:9.1f} {row['seconds']:9.2f} {row['peak_gb']:8.2f} "
             f"{'' if name == ours else times:>20}{marked}"

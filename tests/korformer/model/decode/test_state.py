@@ -122,23 +122,27 @@ def test_a_restored_state_goes_on_as_the_saved_one(variant: str) -> None:
     assert close(restored.append(IDS[20:60]), expected[59])
 
 
-@pytest.mark.parametrize("variant", ["mixed heads, axial", "lsh", "full, rotary"])
+@pytest.mark.parametrize("variant", DECODERS)
 def test_greedy_text_does_not_depend_on_how_it_was_read(variant: str) -> None:
     model = make(variant)
     ids = IDS[:40]
 
-    def greedy(parts: list[int]) -> list[int]:
+    def greedy(parts: list[int], rewound: bool = False) -> list[int]:
         state, begin = model.new_state(), 0
         for part in parts:
             logits = state.append(ids[begin : begin + part])
             begin += part
+        if rewound:
+            state.append(IDS[40:90])
+            state.rewind(39)
+            logits = state.append(ids[39:])
         written = []
-        for _ in range(100):
+        for _ in range(60):
             written.append(int(logits.argmax()))
             logits = state.append(written[-1:])
         return written
 
-    assert greedy([40]) == greedy([1] * 40) == greedy([20, 20])
+    assert greedy([40]) == greedy([1] * 40) == greedy([20, 20]) == greedy([13, 27], rewound=True)
 
 
 def test_the_window_is_a_limit() -> None:

@@ -195,10 +195,23 @@ def _explain(error: BaseException, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     message, exit_code = _message(error)
-    if sys.stderr is not None:
+    if sys.stderr is not None and not _told_by_another(error, exit_code):
         with suppress(OSError, ValueError):
             print(f"korformer: {printable(message, keep=chr(10))}", file=sys.stderr, flush=True)
     return exit_code
+
+
+def _told_by_another(error: BaseException, exit_code: int) -> bool:
+    """Whether another of the processes that torchrun started tells this error to the person.
+
+    Before they have found each other, every process of a machine meets what is wrong with the command line or with
+    files; only memory runs out in one alone.
+    """
+    told = getattr(error, "told", None)
+    if isinstance(told, bool):
+        return told
+    own = isinstance(error, ResourceError) or (exit_code == 1 and not isinstance(error, KorformerError))
+    return os.environ.get("LOCAL_RANK", "0") != "0" and not own
 
 
 def _give_up_stdout_if_broken() -> None:

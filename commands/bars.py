@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, cast
 
 from rich.console import Console
@@ -15,17 +16,27 @@ from rich.live import Live
 from rich.text import Text
 
 from korformer.commands.console import Lines, Stage, format_seconds, printable, step_figures
+from korformer.errors import KorformerError
 from korformer.events import Step
 
+LARGEST_PICTURE_ROWS = 24
+SMALLEST_PICTURE_ROWS = 8
+SMALLEST_PICTURE_COLUMNS = 40
 BAR_CELLS = 22
 """Cells of a bar between its brackets: a line of figures beside it still fits in 80 columns."""
 
 
 class Bars(Lines):
-    """Bars redrawn in place under the lines that stay."""
+    """Bars redrawn in place under the lines that stay.
 
-    def __init__(self, stream: IO[str]) -> None:
+    Args:
+        stream: the terminal.
+        run: folder of a training run whose curves are drawn above the bars; None for none.
+    """
+
+    def __init__(self, stream: IO[str], run: Path | None = None) -> None:
         super().__init__(stream)
+        self.curves = Curves(run) if run is not None else None
         self.active: list[Stage] = []
         self.console = Console(
             file=cast(IO[str], _Unbreakable(stream)), markup=False, highlight=False, emoji=False, force_terminal=True
@@ -78,6 +89,8 @@ class Bars(Lines):
                 _bar_line(f"step {step.step:,}/{step.steps:,}", share, f"{format_seconds(step.seconds_left)} left")
             )
             lines.append(Text("  " + step_figures(step)))
+        if self.curves is not None and self.step is not None:
+            lines = [*self.curves.draw(self.console, room=len(lines) + 1), *lines]
         for index, line in enumerate(lines):
             drawing.append("\n" if index else "")
             drawing.append_text(line)
@@ -86,7 +99,32 @@ class Bars(Lines):
     def close(self) -> None:
         """Take the bars away and leave how far each one came."""
         self.live.stop()
+        if self.curves is not None and self.step is not None:
+            for line in self.curves.draw(self.console, room=2):
+                self.console.print(line, no_wrap=True, overflow="crop")
         super().close()
+
+
+class Curves:
+    """The curves of a run in training, read from its metrics file: a run that goes on shows what it did before."""
+
+    def __init__(self, run: Path) -> None:
+        from korformer.training.runs import Run
+
+        self.run = Run.at(run)
+
+    def draw(self, console: Console, room: int) -> list[Text]:
+        """As much of a picture as the terminal has room for beside `room` lines; nothing where that is too little."""
+        from korformer.commands.curves import picture, shows_dots
+
+        columns, height = console.size
+        rows = min(height - room - 1, LARGEST_PICTURE_ROWS)
+        if rows < SMALLEST_PICTURE_ROWS or columns < SMALLEST_PICTURE_COLUMNS:
+            return []
+        with suppress(KorformerError):
+            self.run.refresh()
+        lines = picture([self.run], None, "step", columns=columns - 1, rows=rows, plain=not shows_dots())
+        return [*lines, Text()]
 
 
 def _bar_line(name: str, share: float | None, figures: str) -> Text:

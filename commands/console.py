@@ -15,6 +15,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Protocol
 
 from korformer.events import Event, Listener, Notice, Progress, Sample, Saved, Step, Validation
@@ -24,11 +25,12 @@ _PLAIN_SECONDS = (5.0, 60.0)
 
 
 @contextmanager
-def reporting(*, quiet: bool = False) -> Iterator[Listener]:
+def reporting(*, quiet: bool = False, plot: Path | None = None) -> Iterator[Listener]:
     """A listener that shows events on stderr until the block ends.
 
     Args:
         quiet: show warnings only.
+        plot: folder of a training run whose curves a terminal shows too.
     """
     reporter: Reporter
     if quiet:
@@ -37,7 +39,7 @@ def reporting(*, quiet: bool = False) -> Iterator[Listener]:
         # Rich takes a tenth of a second to import: only those who see bars wait for it.
         from korformer.commands.bars import Bars
 
-        reporter = Bars(sys.stderr)
+        reporter = Bars(sys.stderr, plot)
     else:
         reporter = Lines(sys.stderr)
     try:

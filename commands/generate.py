@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -45,6 +46,10 @@ def command(
             "is dropped). Without any a document begins.",
             show_default=False,
         ),
+    ] = None,
+    suffix: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Write what stands between PROMPT and this; for models trained for it."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option("-m", "--model", help="Model directory; by default the weights that ship.")
@@ -145,10 +150,11 @@ def command(
 
     directory = checkpoint.resolve(model)
     text = read_prompt(prompt)
+    after = None if suffix is None else _decoded(os.fsencode(suffix), "--suffix")
     from korformer.model.directory import load_model
 
     loaded = load_model(directory, n_hashes=hashes)
-    _write(loaded, cast("Precision", weights), text, settings, json_output=json_output, quiet=quiet)
+    _write(loaded, cast("Precision", weights), text, after, settings, json_output=json_output, quiet=quiet)
 
 
 def _settings(values: Mapping[str, Any]) -> SamplingSettings:
@@ -208,26 +214,34 @@ def _write(
     loaded: LoadedModel,
     weights: Precision,
     prompt: str,
+    suffix: str | None,
     settings: SamplingSettings,
     *,
     json_output: bool,
     quiet: bool,
 ) -> None:
     from korformer.commands.console import reporting
+    from korformer.generation.infilling import infill, order_of
     from korformer.generation.stream import generate
     from korformer.model.decode import Decoder
     from korformer.training.interrupt import stop_on_signal
 
-    page: Page = JsonLines() if json_output else PlainPage(prompt)
+    begin = generate
+    if suffix is not None:
+        begin = partial(infill, suffix=suffix, order=order_of(loaded.config_json, where=str(loaded.path)))
+    page: Page = JsonLines() if json_output else PlainPage(prompt, suffix or "")
     relay = Relay()
     with stop_on_signal() as stop:
         decoder = Decoder(model=loaded.model, weights=weights)
-        stream = generate(decoder, loaded.vocabulary, prompt, settings, listen=relay, cancelled=lambda: bool(stop))
         with ExitStack() as report:
             relay.listen = report.enter_context(reporting(quiet=quiet))
+            stream = begin(
+                decoder, loaded.vocabulary, prompt, settings=settings, listen=relay, cancelled=lambda: bool(stop)
+            )
             _write_tokens(stream, page, relay, report)
+        ending = _ending(stream.summary, between=suffix is not None)
         with reporting(quiet=quiet) as listen:
-            for event in (*relay.held, Notice(text=_ending(stream.summary))):
+            for event in (*relay.held, Notice(text=ending)):
                 listen(event)
     if stop.signal_number is not None:
         raise typer.Exit(128 + stop.signal_number)
@@ -250,7 +264,9 @@ def _write_tokens(stream: Stream, page: Page, relay: Relay, report: ExitStack) -
     page.end(stream.summary)
 
 
-def _ending(summary: Summary) -> str:
+def _ending(summary: Summary, *, between: bool) -> str:
     reason = ENDINGS[summary.stop_reason or "cancelled"]
+    if between and summary.stop_reason == "end":
+        reason = "the gap is filled"
     tokens = f"{summary.tokens:,} token{'' if summary.tokens == 1 else 's'}"
     return f"{tokens}, {summary.tokens_per_second:,.1f} tokens/s, {reason}, seed {summary.seed}"

@@ -56,21 +56,26 @@ class Page(Protocol):
 
 
 class PlainPage:
-    """The text itself. On a terminal the prompt stands before it, and control characters are spelt out."""
+    """The text itself. On a terminal it stands between prompt and suffix, and control characters are spelt out."""
 
-    def __init__(self, prompt: str) -> None:
+    def __init__(self, prompt: str, suffix: str = "") -> None:
         self._safe = is_terminal(sys.stdout)
         self._prompt = prompt if self._safe else ""
+        self._suffix = suffix if self._safe else ""
 
     def write(self, token: GeneratedToken) -> None:
         """One more token."""
         text, self._prompt = self._prompt + token.text, ""
+        self._show(text)
+
+    def _show(self, text: str) -> None:
         if text:
             sys.stdout.write(printable(text, keep="\n\t") if self._safe else text)
             sys.stdout.flush()
 
     def end(self, summary: Summary) -> None:
         """A line break, so that what comes next starts on its own line."""
+        self._show(self._suffix)
         self.break_off()
 
     def break_off(self) -> None:

@@ -25,15 +25,28 @@ def command(
     vocab: Annotated[Path | None, typer.Option(metavar="DIR", help="Vocabulary made by `korformer vocab`.")] = None,
     corpus: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE...", help="Training text: files, folders, globs; compressed or not."),
+        typer.Option(
+            metavar="FILE...",
+            help="Training text: files, folders, globs; compressed or not. NAME=FILE names a corpus of a mixture.",
+        ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
     valid: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Held-out text to validate on.")] = None,
+    valid_split: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Hold out this share of the documents instead (data.valid_share)."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Run folder [default: checkpoints/OBJECTIVE-PRESET]."),
     ] = None,
-    objective: Annotated[str, typer.Option(help="What the model learns: ar (predict the next token).")] = "ar",
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model learns: ar (predict the next token), mlm (guess hidden ones), rtd (tell replaced "
+            "ones). [default: the preset's, else ar]"
+        ),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Starting point; --list-presets shows them.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings on top of the preset.")] = None,
     assignments: Annotated[
@@ -51,6 +64,14 @@ def command(
         str, typer.Option(help="block: a blank line ends a document; file: each file is one, verbatim.")
     ] = "block",
     errors: Annotated[str, typer.Option(help="Bytes that are not text: strict, replace or skip.")] = "strict",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop where the data has problems instead of warning of them.")
+    ] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the loss while it trains (on a terminal).")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try a few steps and print what the whole run will take; write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print one JSON object.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved settings and stop.")] = False,
     list_presets: Annotated[bool, typer.Option("--list-presets", help="Print the presets and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
@@ -59,7 +80,12 @@ def command(
     if list_presets:
         _print_presets()
         return
-    settings = _settings(objective, preset, config, assignments or [], steps, seed)
+    objective = _objective(objective, preset, config)
+    named: dict[str, dict[str, Any]] = {
+        "training": {"steps": steps, "seed": seed},
+        "data": {"valid_share": valid_split},
+    }
+    settings = _settings(objective, preset, config, assignments or [], named)
     if print_config:
         from korformer.config import to_toml
 
@@ -74,8 +100,26 @@ def command(
             hint="For example: korformer pretrain --preset cpu-small --vocab vocab/ --corpus text.txt",
         )
     path = output or Path("checkpoints") / f"{objective}-{preset or (config.stem if config else 'model')}"
-    _train(settings, path, vocab, sources, valid or [], cache, _read(document, errors), resume is Resume.auto, quiet)
-    typer.echo(path)
+    if dry_run:
+        from korformer.commands.dry_run import show_plan
+
+        show_plan(
+            settings, path, vocab, sources, valid or [], cache, _read(document, errors), quiet=quiet, as_json=as_json
+        )
+        return
+    _train(
+        settings,
+        path,
+        vocab,
+        sources,
+        valid or [],
+        cache,
+        _read(document, errors),
+        strict,
+        resume is Resume.auto,
+        quiet,
+        plot,
+    )
 
 
 def _print_presets() -> None:
@@ -87,29 +131,42 @@ def _print_presets() -> None:
         typer.echo(f"{name:<{width}}  {summary}")
 
 
+def _objective(given: str | None, preset: str | None, config: Path | None) -> str:
+    """What is asked for; else what the file or the preset is for; else ar."""
+    from korformer.config import read_toml
+    from korformer.training.presets import preset_objective
+
+    if given is not None:
+        return given
+    if config is not None and isinstance(meant := read_toml(config).get("objective"), str):
+        return meant
+    return (preset_objective(preset) if preset else None) or "ar"
+
+
 def _settings(
     objective: str,
     preset: str | None,
     config: Path | None,
     assignments: list[str],
-    steps: int | None,
-    seed: int | None,
+    named: dict[str, dict[str, Any]],
 ) -> RunSettings:
     """Preset, then file, then --set, then the options that have a name of their own."""
     from korformer.config import merge, parse_assignments, read_toml
     from korformer.training.presets import read_preset
     from korformer.training.settings import run_settings
 
-    values: dict[str, Any] = read_preset(preset) if preset else {}
+    values: dict[str, Any] = read_preset(preset, objective) if preset else {}
     if config is not None:
         from_file = read_toml(config)
-        named = from_file.pop("objective", objective)
-        if named != objective:
-            raise UsageError(f"is for objective {named!r}, not {objective!r}", where=str(config))
+        meant = from_file.pop("objective", objective)
+        if meant != objective:
+            raise UsageError(f"is for objective {meant!r}, not {objective!r}", where=str(config))
         values = merge(values, from_file)
     values = merge(values, parse_assignments(assignments))
-    options = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
-    return run_settings(objective, merge(values, {"training": options}))
+    options = {
+        section: {name: value for name, value in given.items() if value is not None} for section, given in named.items()
+    }
+    return run_settings(objective, merge(values, options))
 
 
 def _read(document: str, errors: str) -> Any:
@@ -127,25 +184,36 @@ def _train(
     valid: list[str],
     cache: Path | None,
     read: Any,
+    strict: bool,
     resume: bool,
     quiet: bool,
+    plot: bool,
 ) -> None:
     from korformer.commands.console import reporting
-    from korformer.data.store import cached_store, default_cache
+    from korformer.data.store import default_cache
     from korformer.storage import check_writable
     from korformer.text.vocabulary import Vocabulary
-    from korformer.training.loop import TrainingData, pretrain
+    from korformer.training.corpora import training_data
+    from korformer.training.distributed import joined
+    from korformer.training.loop import pretrain
 
     check_writable(path)
     vocabulary = Vocabulary.load(vocab)
-    place = cache or default_cache()
-    with reporting(quiet=quiet) as listen:
-        store = cached_store(sources, vocabulary, place, read=read, listen=listen)
-        held_out = cached_store(valid, vocabulary, place, read=read, listen=listen) if valid else None
-        data = TrainingData(
-            store=store,
-            valid=held_out,
-            vocabulary=vocabulary,
-            sources=tuple(Path(source).name if source != "-" else "standard input" for source in sources),
+    with (
+        joined() as group,
+        reporting(quiet=quiet or not group.leads, plot=path if plot and group.leads else None) as listen,
+    ):
+        data = training_data(
+            sources,
+            valid,
+            vocabulary,
+            settings.data,
+            cache=cache or default_cache(),
+            read=read,
+            strict=strict,
+            group=group,
+            listen=listen,
         )
-        pretrain(settings, data, path, resume=resume, listen=listen)
+        pretrain(settings, data, path, resume=resume, listen=listen, group=group)
+    if group.leads:
+        typer.echo(path)

@@ -17,6 +17,7 @@ COMMANDS = {
     "corpus": "Turn raw Korean sources into documents: one clean corpus file.",
     "vocab": "Build a WordPiece vocabulary from a corpus.",
     "pretrain": "Train a model from a vocabulary and a corpus.",
+    "runs": "List training runs, draw their curves, follow one.",
     "generate": "Write on from a prompt.",
     "eval": "Measure a model on text that it has not seen.",
     "import": "Read a checkpoint of an older project on reformer-pytorch.",

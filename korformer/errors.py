@@ -22,9 +22,13 @@ class KorformerError(Exception):
         what: what is wrong, without a full stop at the end.
         where: the file, option or position it concerns, put in front of the message.
         hint: what to do next, as a sentence.
+
+    Attributes:
+        told: whether another process of the same run tells it; None where that was never asked.
     """
 
     exit_code = 1
+    told: bool | None = None
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)

@@ -1,4 +1,4 @@
-"""Filling packs of a fixed length with documents, for autoregressive training.
+"""Filling packs of a fixed length with documents.
 
 Each document of n tokens gives n − 1 inputs (all but the last token) and n − 1 targets (all but the first). The inputs
 of an epoch, document after document in the epoch's order, are one stream, and pack k is its k-th piece of
@@ -8,7 +8,7 @@ from lengths alone. A document cut by a pack's end goes on in the next pack as a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,15 @@ class Packs:
             positions=np.zeros(shape, np.int32),
         )
 
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that are not padding."""
+        return int((self.documents >= 0).sum())
+
+
+Rewriting = Callable[[Packs, NDArray[np.int64]], None]
+"""Changes packs in place, given the number (B,) that each has among all packs of the run."""
+
 
 class PackSampler:
     """Packs without end, epoch after epoch, each epoch in another order.
@@ -64,6 +73,9 @@ class PackSampler:
         seed: of the order of documents.
         shuffle: False takes them as stored.
         rank, world_size: which process this is, of how many.
+        predict_next: False for those who do not predict the next token: then the last token of a document is an input
+            too, and nothing has a target.
+        rewrite: what to do with packs once they are filled, such as `korformer.data.infilling.Infilling`.
 
     Raises:
         InputError: the store has nothing to predict.
@@ -78,6 +90,8 @@ class PackSampler:
         shuffle: bool = True,
         rank: int = 0,
         world_size: int = 1,
+        predict_next: bool = True,
+        rewrite: Rewriting | None = None,
     ) -> None:
         if pack_tokens < 1 or not 0 <= rank < world_size:
             raise ValueError(f"pack_tokens={pack_tokens}, rank={rank}, world_size={world_size}")
@@ -89,6 +103,8 @@ class PackSampler:
         self._shuffle = shuffle
         self._rank = rank
         self._world_size = world_size
+        self._predict_next = predict_next
+        self._rewrite = rewrite
         self._packs = 0
         self._stream = self._stream_of(epoch=0)
 
@@ -106,12 +122,24 @@ class PackSampler:
             segments = self._stream.take((wanted - given) * self.pack_tokens).cut(self.pack_tokens)
             first_row = (given - self._rank + self._world_size - 1) // self._world_size
             mine = segments.of_rank((self._rank - given) % self._world_size, self._world_size)
-            _fill(packs, first_row, mine, self._store)
+            _fill(packs, first_row, mine, self._store, predict_next=self._predict_next)
             given += segments.packs
             if self._stream.finished:
                 self._stream = self._stream_of(epoch=self.epoch + 1)
+        if self._rewrite is not None:
+            self._rewrite(packs, self._packs + self._rank + self._world_size * np.arange(batch, dtype=np.int64))
         self._packs += wanted
         return packs
+
+    def skip(self, packs: int) -> None:
+        """Move on by so many packs of all processes; only lengths are read."""
+        given = 0
+        while given < packs:
+            inputs = int(self._stream.take((packs - given) * self.pack_tokens).length.sum())
+            given += -(-inputs // self.pack_tokens)
+            if self._stream.finished:
+                self._stream = self._stream_of(epoch=self.epoch + 1)
+        self._packs += packs
 
     def state(self) -> dict[str, int]:
         """Where the sequence stands.
@@ -140,7 +168,7 @@ class PackSampler:
 
     def _stream_of(self, *, epoch: int) -> _Stream:
         order = Order(self._store.documents, seed=self._seed, epoch=epoch, shuffle=self._shuffle)
-        return _Stream(self._store, order, epoch)
+        return _Stream(self._store, order, epoch, left_out=int(self._predict_next))
 
 
 def epoch_packs(store: TokenStore, *, pack_tokens: int, batch: int) -> Iterator[Packs]:
@@ -197,8 +225,9 @@ class _Segments:
 class _Stream:
     """The inputs of one epoch, walked from any place; only lengths are read here."""
 
-    def __init__(self, store: TokenStore, order: Order, epoch: int) -> None:
+    def __init__(self, store: TokenStore, order: Order, epoch: int, left_out: int = 1) -> None:
         self.epoch = epoch
+        self._left_out = left_out
         self.position = 0
         self.offset = 0
         self._store = store
@@ -245,7 +274,7 @@ class _Stream:
             first = chunk * _CHUNK_DOCUMENTS
             stop = min(first + _CHUNK_DOCUMENTS, self._store.documents)
             spans = self._store.spans(self._order(np.arange(first, stop, dtype=np.int64)))
-            self._start, self._length = spans[:, 0], spans[:, 1] - spans[:, 0] - 1
+            self._start, self._length = spans[:, 0], spans[:, 1] - spans[:, 0] - self._left_out
             self._chunk = chunk
         start, length = self._start[inside:].copy(), self._length[inside:].copy()
         start[0] += self.offset
@@ -253,21 +282,24 @@ class _Stream:
         return start, length
 
 
-def _fill(packs: Packs, first_row: int, segments: _Segments, store: TokenStore) -> None:
+def _fill(packs: Packs, first_row: int, segments: _Segments, store: TokenStore, *, predict_next: bool = True) -> None:
     """Put segments, whose packs are full but perhaps the last, into rows from `first_row` on."""
     if not len(segments.length):
         return
     length = segments.length
     count = int(length.sum())
-    tokens = store.read(segments.start, segments.start + length + 1)
-    is_input = np.ones(len(tokens), np.bool_)
-    is_target = is_input.copy()
-    ends = np.cumsum(length + 1)
-    is_input[ends - 1] = False
-    is_target[ends - length - 1] = False
     place = slice(first_row * packs.tokens.shape[1], first_row * packs.tokens.shape[1] + count)
-    packs.tokens.reshape(-1)[place] = tokens[is_input]
-    packs.targets.reshape(-1)[place] = tokens[is_target]
+    tokens = store.read(segments.start, segments.start + length + int(predict_next))
+    if predict_next:
+        is_input = np.ones(len(tokens), np.bool_)
+        is_target = is_input.copy()
+        ends = np.cumsum(length + 1)
+        is_input[ends - 1] = False
+        is_target[ends - length - 1] = False
+        packs.tokens.reshape(-1)[place] = tokens[is_input]
+        packs.targets.reshape(-1)[place] = tokens[is_target]
+    else:
+        packs.tokens.reshape(-1)[place] = tokens
     number = np.arange(len(length)) - np.searchsorted(segments.pack, segments.pack)
     packs.documents.reshape(-1)[place] = np.repeat(number, length)
     packs.positions.reshape(-1)[place] = np.arange(count) - np.repeat(np.cumsum(length) - length, length)

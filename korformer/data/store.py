@@ -1,87 +1,32 @@
-"""Making token stores: tokenize documents as a stream, keep the result, find it again."""
+"""Token stores of corpora: made once, kept in a cache, found again by what went in."""
 
 from __future__ import annotations
 
-import array
+import glob
 import hashlib
 import re
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TypeVar
 
-import numpy as np
 import platformdirs
 
-from korformer.data.token_store import (
-    DOCUMENTS_NAME,
-    HEADER_NAME,
-    OFFSET_TYPE,
-    TOKENS_NAME,
-    VERSION,
-    StoreHeader,
-    TokenStore,
-    token_type,
-)
-from korformer.errors import InputError, ModelDirectoryError
+from korformer.data.building import Encoder, build_parts, build_store, merge_stores
+from korformer.data.token_store import VERSION, TokenStore, token_type
+from korformer.errors import ModelDirectoryError
 from korformer.events import Event, Listener, Notice, Progress, ignore
-from korformer.storage import open_durable, require_free, staged_directory, sweep_orphans, write_json
+from korformer.storage import require_free, sweep_orphans
 from korformer.text.documents import Documents, ReadSettings, fingerprint
 from korformer.text.files import InputFile
-from korformer.text.vocabulary import CLS_ID, SEP_ID, UNK_ID
 
-__all__ = ["TokenStore", "build_store", "cached_store", "default_cache"]
+__all__ = ["Encoder", "TokenStore", "build_store", "cached_merge", "cached_parts", "cached_store", "default_cache"]
 
-_BATCH_CHARACTERS = 1 << 20
-"""Text that is tokenized at once: much for one call, little for the memory (some 100 bytes a character)."""
-_PROGRESS_SECONDS = 0.1
 _TOKENS_PER_BYTE = 0.15
 """Fewer tokens than Korean UTF-8 text gives, so that a disk that would just do is not refused."""
 _COMPRESSION = {".gz": 3, ".bz2": 4, ".xz": 4, ".zst": 3}
+_TRAIN, _VALID = "-train", "-valid"
 
-
-class Encoder(Protocol):
-    """What building a store needs of a vocabulary; `korformer.text.vocabulary.Vocabulary` is one."""
-
-    @property
-    def size(self) -> int:
-        """Number of tokens."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Its identity."""
-
-    def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = False) -> list[list[int]]:
-        """Ids of each text."""
-
-
-def build_store(
-    documents: Iterable[str], vocabulary: Encoder, directory: Path, *, replace: bool = False, listen: Listener = ignore
-) -> TokenStore:
-    """Tokenize documents into a new store. Memory hangs on the largest document, not on their number.
-
-    Args:
-        documents: their texts, NFC; empty ones are left out.
-        vocabulary: makes the ids.
-        directory: where the store shall be; it appears when it is complete.
-        replace: put it in the place of one that is there.
-        listen: gets Progress(stage="tokenizing") in characters, without a total.
-
-    Raises:
-        InputError: there is no text. PathError, ResourceError: see `staged_directory`.
-    """
-    writer = _Writer(vocabulary, listen)
-    with staged_directory(directory, replace=replace) as staged:
-        with open_durable(staged / TOKENS_NAME) as tokens, open_durable(staged / DOCUMENTS_NAME) as offsets:
-            offsets.write(np.zeros(1, OFFSET_TYPE).tobytes())
-            for texts, ids in _encoded(documents, vocabulary):
-                writer.write(texts, ids, tokens, offsets)
-        if not writer.documents:
-            raise InputError("no text in it", where="corpus")
-        write_json(staged / HEADER_NAME, writer.header().to_json())
-    listen(Progress(stage="tokenizing", done=writer.characters, total=writer.characters, unit="characters"))
-    return TokenStore.open(directory, verify=False)
+StoresT = TypeVar("StoresT", bound=tuple[TokenStore, ...])
 
 
 def cached_store(
@@ -108,22 +53,106 @@ def cached_store(
         PathError, InputError, UsageError: see `korformer.text.documents.Documents`; InputError if there is no text.
         ResourceError: the disk is too small.
     """
+
+    def build(documents: Documents, place: Path, quiet: Listener) -> tuple[TokenStore]:
+        return (build_store(documents, vocabulary, place, replace=True, listen=quiet),)
+
+    return _cached(sources, vocabulary, cache, read, listen, (), ("",), build)[0]
+
+
+def cached_parts(
+    sources: Sequence[str],
+    vocabulary: Encoder,
+    cache: Path,
+    *,
+    share: float,
+    read: ReadSettings = ReadSettings(),  # noqa: B008  (frozen)
+    listen: Listener = ignore,
+) -> tuple[TokenStore, TokenStore]:
+    """The same with a share of the documents held out, see `korformer.data.split`.
+
+    Args:
+        share: of the documents, above 0 and below 1; otherwise as of `cached_store`.
+
+    Returns:
+        Training text and held-out text.
+
+    Raises:
+        InputError: one of them would be empty. Others as `cached_store`.
+    """
+
+    def build(documents: Documents, place: Path, quiet: Listener) -> tuple[TokenStore, TokenStore]:
+        places = (place.with_name(place.name + _TRAIN), place.with_name(place.name + _VALID))
+        return build_parts(documents, vocabulary, places, share=share, listen=quiet)
+
+    train, valid = _cached(sources, vocabulary, cache, read, listen, (str(share),), (_TRAIN, _VALID), build)
+    return train, valid
+
+
+def cached_merge(stores: Sequence[TokenStore], cache: Path) -> TokenStore:
+    """One store of the documents of several, one store after another; the one in `cache` where there is one."""
+    if len(stores) == 1:
+        return stores[0]
+    place = cache / f"merged-{_key(*(store.fingerprint for store in stores), str(VERSION))}"
+    return _found(place, ignore) or merge_stores(stores, place)
+
+
+def _cached(
+    sources: Sequence[str],
+    vocabulary: Encoder,
+    cache: Path,
+    read: ReadSettings,
+    listen: Listener,
+    more_of_key: tuple[str, ...],
+    endings: tuple[str, ...],
+    build: Callable[[Documents, Path, Listener], StoresT],
+) -> StoresT | tuple[TokenStore, ...]:
     # Bytes read tell how far tokenizing has come, and of those the total is known.
     known_total = Documents(sources, read).total_bytes is not None
     documents = Documents(sources, read, listen=_renamed(listen, "reading", "tokenizing") if known_total else listen)
     sweep_orphans(cache)
     if known_total:
         corpus = fingerprint(documents.files, listen=listen)
-        key = _key(corpus, vocabulary.fingerprint, read.model_dump_json(), str(VERSION))
+        key = _key(corpus, vocabulary.fingerprint, read.model_dump_json(), str(VERSION), *more_of_key)
         place = cache / f"{_stem(documents.files)}-{key}"
-        found = _found(place, listen)
-        if found is not None:
-            return found
+        found = []
+        for ending in endings:
+            store = _found(place.with_name(place.name + ending), listen)
+            if store is None:
+                break
+            found.append(store)
+        else:
+            return tuple(found)
         require_free(cache, _estimated_bytes(documents.files, vocabulary))
     else:
-        place = cache / f"piped-{_key(vocabulary.fingerprint, *(file.name for file in documents.files))}"
-    quiet = _without(listen, "tokenizing") if known_total else listen
-    return build_store(documents, vocabulary, place, replace=True, listen=quiet)
+        names = (file.name for file in documents.files)
+        place = cache / f"piped-{_key(vocabulary.fingerprint, *names, *more_of_key)}"
+    return build(documents, place, _without(listen, "tokenizing") if known_total else listen)
+
+
+def kept_stores(
+    sources: Sequence[str],
+    vocabulary: Encoder,
+    cache: Path,
+    *,
+    share: float = 0.0,
+    read: ReadSettings = ReadSettings(),  # noqa: B008  (frozen)
+    listen: Listener = ignore,
+) -> tuple[TokenStore, ...] | None:
+    """What `cached_store`, or with a share to hold out `cached_parts`, left in `cache`; None where there is none.
+
+    Writes nothing. The corpus is read only where `cache` has something of its name. Arguments and errors as of those.
+    """
+    documents = Documents(sources, read)
+    if documents.total_bytes is None or not any(cache.glob(f"{glob.escape(_stem(documents.files))}-*")):
+        return None
+    corpus = fingerprint(documents.files, listen=listen)
+    more_of_key, endings = ((str(share),), (_TRAIN, _VALID)) if share else ((), ("",))
+    key = _key(corpus, vocabulary.fingerprint, read.model_dump_json(), str(VERSION), *more_of_key)
+    place = cache / f"{_stem(documents.files)}-{key}"
+    found = [_found(place.with_name(place.name + ending), listen) for ending in endings]
+    stores = tuple(store for store in found if store is not None)
+    return stores if len(stores) == len(endings) else None
 
 
 def default_cache() -> Path:
@@ -145,78 +174,6 @@ def _found(place: Path, listen: Listener) -> TokenStore | None:
         return None
     listen(Notice(text=f"tokens of an earlier run are used again ({store.tokens:,} in {place})"))
     return store
-
-
-class _Writer:
-    """Counts and writes batches of documents."""
-
-    def __init__(self, vocabulary: Encoder, listen: Listener) -> None:
-        self.documents = 0
-        self.tokens = 0
-        self.characters = 0
-        self.unknown_tokens = 0
-        self._vocabulary = vocabulary
-        self._type = token_type(vocabulary.size)
-        self._listen = listen
-        self._due = 0.0
-
-    def write(self, texts: list[str], ids: list[list[int]], tokens: BinaryIO, offsets: BinaryIO) -> None:
-        flat = array.array("I")
-        ends = []
-        for document in ids:
-            flat.append(CLS_ID)
-            flat.fromlist(document)
-            flat.append(SEP_ID)
-            ends.append(self.tokens + len(flat))
-        batch = np.frombuffer(flat, np.dtype("u4"))
-        tokens.write(batch.astype(self._type).data)
-        offsets.write(np.array(ends, OFFSET_TYPE).data)
-        self.documents += len(texts)
-        self.tokens += len(flat)
-        self.characters += sum(map(len, texts))
-        self.unknown_tokens += int(np.count_nonzero(batch == UNK_ID))
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + _PROGRESS_SECONDS
-            self._listen(Progress(stage="tokenizing", done=self.characters, total=None, unit="characters"))
-
-    def header(self) -> StoreHeader:
-        return StoreHeader(
-            documents=self.documents,
-            tokens=self.tokens,
-            characters=self.characters,
-            unknown_tokens=self.unknown_tokens,
-            vocabulary_size=self._vocabulary.size,
-            vocabulary_fingerprint=self._vocabulary.fingerprint,
-        )
-
-
-def _encoded(documents: Iterable[str], vocabulary: Encoder) -> Iterator[tuple[list[str], list[list[int]]]]:
-    """Batches of documents with their ids. While one is tokenized, the next is read and the last one written."""
-    with ThreadPoolExecutor(1) as worker:
-        before: tuple[list[str], Future[list[list[int]]]] | None = None
-        for texts in _batches(documents):
-            after = texts, worker.submit(vocabulary.encode_batch, texts, add_special_tokens=False)
-            if before is not None:
-                yield before[0], before[1].result()
-            before = after
-        if before is not None:
-            yield before[0], before[1].result()
-
-
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    for text in documents:
-        if not text:
-            continue
-        if batch and characters + len(text) > _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-        batch.append(text)
-        characters += len(text)
-    if batch:
-        yield batch
 
 
 def _estimated_bytes(files: Sequence[InputFile], vocabulary: Encoder) -> int:

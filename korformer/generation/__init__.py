@@ -7,6 +7,7 @@
     context    the model's state over a text of any length
     stops      stop strings across token boundaries
     stream     generate(): the tokens of a continuation, one after another
+    infilling  infill(): the same between two texts
 
 Nothing is imported here: the settings alone must not cost the import of torch.
 """

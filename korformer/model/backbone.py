@@ -6,8 +6,10 @@ Legend: B samples, T tokens, D model width, H heads, d head width, V vocabulary,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,7 @@ from korformer.model.blocks import (
 from korformer.model.config import ModelConfig
 from korformer.model.decode import DecodeState, Precision
 from korformer.model.draws import Dropout, TrainingDraw, kept_layers
+from korformer.model.heads import Head, HeadSpec
 from korformer.model.losses import linear_cross_entropy, token_losses
 from korformer.model.positions import look_up, position_table
 from korformer.model.stack import run_layers
@@ -127,15 +130,23 @@ class ReformerModel(nn.Module):
     Args:
         config: the model's shape.
         vocabulary_size: tokens of the vocabulary.
+        heads: what stands on the hidden states beside the output layer, by name.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(
+        self, config: ModelConfig, vocabulary_size: int, heads: Mapping[str, HeadSpec] = MappingProxyType({})
+    ) -> None:
         super().__init__()
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.lm = _reformer_lm(config, vocabulary_size)
         if not config.final_norm:
             self.lm.norm = nn.Identity()
+        # Last, and in here: so parameters are drawn as without them, and have the names that a model directory has.
+        if config.segments:
+            self.lm.segment_emb = nn.Embedding(config.segments, config.emb_dim or config.dim)
+        if heads:
+            self.lm.heads = nn.ModuleDict({name: Head(spec, config.dim) for name, spec in heads.items()})
         self.padded_to = math.lcm(
             2 * config.bucket_size if "lsh" in config.layer_kinds else config.bucket_size, config.near_window
         )
@@ -169,6 +180,11 @@ class ReformerModel(nn.Module):
                 parameter.normal_(0.0, std, generator=generator)
 
     @property
+    def heads(self) -> Mapping[str, Head]:
+        """The heads by name."""
+        return dict(getattr(self.lm, "heads", {}).items())
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         device: torch.device = self.lm.token_emb.weight.device
@@ -193,6 +209,7 @@ class ReformerModel(nn.Module):
         *,
         documents_BT: Tensor | None = None,
         positions_BT: Tensor | None = None,
+        segments_BT: Tensor | None = None,
         draw: TrainingDraw | None = None,
         reversible: bool = False,
     ) -> Tensor:
@@ -203,6 +220,7 @@ class ReformerModel(nn.Module):
             documents_BT: integer document of each token, not falling along a row, -1 on padding (only at the end);
                 one document a row where it is not given.
             positions_BT: position of each token in its document; counted from the row's start where not given.
+            segments_BT: int64 segment of each token, for a model that has `segments`; the first one where not given.
             draw: keys of what training draws; without it nothing is dropped and the rotations are those of evaluation.
             reversible: keep activations of no layer for backward; memory does not grow with depth, time by a third.
         """
@@ -218,7 +236,7 @@ class ReformerModel(nn.Module):
             documents_BT=F.pad(documents_BT, (0, padding), value=T),
             angles_BTd=self._angles(F.pad(positions_BT, (0, padding))),
         )
-        x_BTD = F.pad(self.embed(tokens_BT, positions_BT), (0, 0, 0, padding))
+        x_BTD = F.pad(self.embed(tokens_BT, positions_BT, segments_BT), (0, 0, 0, padding))
         layers = [
             _Layer(model=self, number=layer, place=place, draw=draw)
             for layer in kept_layers(draw, self.config.depth, self.config.layer_dropout)
@@ -227,12 +245,15 @@ class ReformerModel(nn.Module):
         hidden: Tensor = self.lm.norm(mean_BTD[:, :T])
         return hidden
 
-    def embed(self, tokens_BT: Tensor, positions_BT: Tensor) -> Tensor:
-        """Token and position embeddings, (B, T, D)."""
+    def embed(self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """Token, position and segment embeddings, (B, T, D)."""
         x = self.lm.token_emb(tokens_BT)
         table = position_table(self.lm.pos_emb, self.config.max_seq_len)
         if table is not None:
             x = x + look_up(table, positions_BT)
+        if self.config.segments:
+            weight_SD = self.lm.segment_emb.weight
+            x = x + (weight_SD[0] if segments_BT is None else F.embedding(segments_BT, weight_SD))
         embedded: Tensor = self.lm.to_model_dim(x)
         return embedded
 

@@ -74,6 +74,8 @@ class ModelConfig(Settings):
     does."""
     emb_dim: Positive | None = None
     """Width of the embedding where it is factorised; dim by default."""
+    segments: Annotated[int, Field(ge=0, le=2**8)] = 0
+    """Kinds of segments that an encoder tells apart by an embedding each (BERT's A and B are 2); 0 has none."""
     weight_tie: bool = False
     """All layers share one set of weights."""
     weight_tie_embedding: bool = True
@@ -190,6 +192,11 @@ class ModelConfig(Settings):
                     f"bucket_factors = {one}x{other} must be even and make max_seq_len / bucket_size = "
                     f"{self.buckets} buckets"
                 )
+        if self.segments and self.causal:
+            problems.append(
+                f"segments = {self.segments} belong to an encoder: set causal = false and attention = 'lsh', 'local' "
+                "or 'full'; a decoder has segments = 0"
+            )
         return problems
 
     def _position_problems(self) -> list[str]:

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from reformer_pytorch.reformer_pytorch import FixedPositionalEmbedding
-from torch import Tensor
+from torch import Tensor, nn
 
 from korformer.config import build
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
+from korformer.model.heads import HeadSpec, read_head_specs
 from korformer.storage import read_json, update_directory, verify_manifest, write_json, write_text
 from korformer.storage.tensors import load_tensors, save_tensors
 from korformer.text.vocabulary import Vocabulary
@@ -51,12 +52,12 @@ class LoadedModel:
     config_json: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parameters_to_save(model: ReformerModel) -> dict[str, Tensor]:
-    """The model's parameters under reformer-pytorch's names, each shared one once."""
-    return {name: parameter.detach() for name, parameter in model.lm.named_parameters()}
+def parameters_to_save(model: nn.Module) -> dict[str, Tensor]:
+    """The model's parameters under reformer-pytorch's names, each shared one once; or those of any other module."""
+    return {name: parameter.detach() for name, parameter in _named_parameters(model).items()}
 
 
-def load_parameters(model: ReformerModel, tensors: Mapping[str, Tensor], *, where: str) -> None:
+def load_parameters(model: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Copy saved parameters into a model.
 
     Raises:
@@ -64,13 +65,13 @@ def load_parameters(model: ReformerModel, tensors: Mapping[str, Tensor], *, wher
     """
     check_parameters(model, tensors, where=where)
     with torch.no_grad():
-        for name, parameter in model.lm.named_parameters():
+        for name, parameter in _named_parameters(model).items():
             parameter.copy_(tensors[name])
 
 
-def check_parameters(model: ReformerModel, tensors: Mapping[str, Tensor], *, where: str) -> None:
+def check_parameters(model: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Refuse saved parameters that are not those of the model, which may hold no memory yet. Errors as above."""
-    own = dict(model.lm.named_parameters())
+    own = _named_parameters(model)
     problems = [f"lacks {name}" for name in own if name not in tensors]
     problems += [f"has an unknown tensor {name}" for name in tensors if name not in own]
     problems += [
@@ -81,6 +82,10 @@ def check_parameters(model: ReformerModel, tensors: Mapping[str, Tensor], *, whe
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise ModelDirectoryError(f"does not fit its config.json: {shown}", where=where)
+
+
+def _named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return dict((model.lm if isinstance(model, ReformerModel) else model).named_parameters())
 
 
 def write_description(
@@ -102,6 +107,7 @@ def write_description(
             "version": _VERSION,
             "objective": objective,
             "model": model.config.model_dump(mode="json"),
+            "heads": {name: head.spec.model_dump(mode="json") for name, head in model.heads.items()},
             "vocabulary": {
                 "size": vocabulary.size,
                 "scheme": vocabulary.scheme,
@@ -135,7 +141,7 @@ def load_model(directory: Path, *, n_hashes: int | None = None, device: str = "c
     """
     verify_manifest(directory, required=MODEL_FILES)
     config_json = read_json(directory, CONFIG_NAME)
-    config = _read_config(config_json, str(directory / CONFIG_NAME))
+    config, heads = _read_config(config_json, str(directory / CONFIG_NAME))
     if n_hashes is not None:
         if n_hashes < 1:
             raise UsageError(f"the number of hash rounds must be at least 1, not {n_hashes}", where="--hashes")
@@ -149,11 +155,11 @@ def load_model(directory: Path, *, n_hashes: int | None = None, device: str = "c
             hint="Copy the whole directory from where the model was trained.",
         )
     tensors, _ = load_tensors(directory / WEIGHTS_NAME)
-    model = _filled_model(config, vocabulary.size, tensors, where=str(directory / WEIGHTS_NAME))
+    model = _filled_model(config, vocabulary.size, heads, tensors, where=str(directory / WEIGHTS_NAME))
     return LoadedModel(model=model.to(device).eval(), vocabulary=vocabulary, path=directory, config_json=config_json)
 
 
-def _read_config(config_json: Mapping[str, Any], where: str) -> ModelConfig:
+def _read_config(config_json: Mapping[str, Any], where: str) -> tuple[ModelConfig, dict[str, HeadSpec]]:
     if config_json.get("format") != _FORMAT or not isinstance(config_json.get("model"), dict):
         raise ModelDirectoryError("is not the configuration of a korformer model", where=where)
     if config_json.get("version") != _VERSION:
@@ -163,17 +169,23 @@ def _read_config(config_json: Mapping[str, Any], where: str) -> ModelConfig:
             hint="Install the korformer that wrote it, or a newer one.",
         )
     try:
-        return build(ModelConfig, config_json["model"])
+        heads = read_head_specs(config_json.get("heads", {}), where=where)
+        return build(ModelConfig, config_json["model"]), heads
     except KorformerError as error:
         raise ModelDirectoryError(error.what, where=where) from error
 
 
 def _filled_model(
-    config: ModelConfig, vocabulary_size: int, tensors: Mapping[str, Tensor], *, where: str
+    config: ModelConfig,
+    vocabulary_size: int,
+    heads: Mapping[str, HeadSpec],
+    tensors: Mapping[str, Tensor],
+    *,
+    where: str,
 ) -> ReformerModel:
     """A model with the given parameters; none are drawn, and no memory is taken before they are known to fit."""
     with torch.device("meta"):
-        model = ReformerModel(config, vocabulary_size)
+        model = ReformerModel(config, vocabulary_size, heads)
     check_parameters(model, tensors, where=where)
     model.to_empty(device="cpu")
     if config.weight_tie_embedding:

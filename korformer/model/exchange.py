@@ -43,6 +43,8 @@ def inexpressible(config: ModelConfig) -> dict[str, str]:
         reasons["rehash"] = "it draws new rotations at every forward"
     if config.rotary and config.rotary_everywhere and ("full" in kinds or config.n_local_attn_heads):
         reasons["rotary_everywhere"] = "it turns the queries and keys of hashed heads only"
+    if config.segments:
+        reasons["segments"] = "it has no segment embeddings"
     if config.post_attn_dropout:
         reasons["post_attn_dropout"] = "it ignores its argument of that name"
     if not config.final_norm:
@@ -54,6 +56,7 @@ def to_reformer_lm(model: ReformerModel) -> ReformerLM:
     """A ReformerLM of its own with a copy of the model's weights.
 
     With the same hash buckets its logits are the model's, for sequences of max_seq_len tokens and without padding.
+    Heads are left out.
 
     Raises:
         UsageError: the configuration has fields that ReformerLM cannot express; all of them are named.
@@ -67,6 +70,8 @@ def to_reformer_lm(model: ReformerModel) -> ReformerLM:
             where="model",
         )
     lm = copy.deepcopy(model.lm)
+    if hasattr(lm, "heads"):
+        del lm.heads
     lm.reformer.layers.layer_dropout = config.layer_dropout
     for block in lm.reformer.layers.blocks:
         attention, feed_forward = inner_attention(block.f.net), inner_feed_forward(block.g.net)

@@ -43,19 +43,30 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_bias = torch.zeros_like(bias_V) if bias_V is not None else None
         weight = weight_VD.to(narrow)
         index = wanted.nonzero().squeeze(-1)
+        # The large tensors have one size at every step, however many tokens are predicted: what is freed fits again.
+        rows, V = min(_chunk_tokens(len(weight)), len(targets_N)), len(weight)
+        narrow_RV = hidden_ND.new_empty(rows, V, dtype=narrow)
+        logits_RV = narrow_RV if narrow == wide else hidden_ND.new_empty(rows, V, dtype=wide)
+        share_RV = hidden_ND.new_empty(rows, V, dtype=wide)
         # Products in the precision of autocast; softmax, losses and sums over the chunks in float32 at least.
         with torch.autocast(device_type, enabled=False):
-            for part in index.split(_chunk_tokens(weight_VD.shape[0])):
+            for part in index.split(max(1, rows)):
                 hidden, target = hidden_ND[part].to(narrow), targets_N[part]
-                logits = (hidden @ weight.T).to(wide)
+                scores, logits, share = (x[: len(part)] for x in (narrow_RV, logits_RV, share_RV))
+                torch.mm(hidden, weight.T, out=scores)
+                if logits is not scores:
+                    logits.copy_(scores)
                 if bias_V is not None:
                     logits += bias_V
-                share = torch.softmax(logits, dim=-1)
-                losses_N[part] = torch.nn.functional.cross_entropy(logits, target, reduction="none").float()
+                torch.softmax(logits, dim=-1, out=share)
+                # The largest logit z has the share exp(z - lse).
+                lse = logits.amax(dim=-1) - share.amax(dim=-1).log()
+                losses_N[part] = (lse - logits.gather(1, target[:, None]).squeeze(1)).float()
                 share[torch.arange(len(part), device=part.device), target] -= 1.0
                 if d_bias is not None:
                     d_bias += share.sum(dim=0).div_(count)
-                share = share.to(narrow)
+                if share.dtype != narrow:
+                    share = scores.copy_(share)
                 d_hidden[part] = (share @ weight).to(d_hidden.dtype).div_(count)
                 if narrow == d_weight.dtype:
                     d_weight.addmm_(share.T, hidden, alpha=1 / count)

@@ -8,7 +8,7 @@ renamed, and the folder synced. Folders of several files are made the same way, 
 from korformer.storage.atomic import open_durable, sweep_orphans, write_bytes, write_json, write_text
 from korformer.storage.directories import check_writable, remove_directory, require_free, staged_directory
 from korformer.storage.jsonlines import JsonLines
-from korformer.storage.locks import lock_directory
+from korformer.storage.locks import is_locked, lock_directory
 from korformer.storage.manifest import MANIFEST_NAME, verify_manifest, write_manifest
 from korformer.storage.untrusted import open_inside, parse_json, read_inside, read_json
 from korformer.storage.updates import update_directory
@@ -17,6 +17,7 @@ __all__ = [
     "MANIFEST_NAME",
     "JsonLines",
     "check_writable",
+    "is_locked",
     "lock_directory",
     "open_durable",
     "open_inside",

@@ -46,14 +46,19 @@ class JsonLines:
             raise failure(error, self._path, bytes_needed=len(line)) from error
         self._size += len(line)
 
+    def sync(self) -> None:
+        """Make sure that the lines so far outlast a power cut."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise failure(error, self._path) from error
+
     def close(self) -> None:
         """Sync the file and let go of it. May be called again."""
         if self._descriptor < 0:
             return
         try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            raise failure(error, self._path) from error
+            self.sync()
         finally:
             self._release()
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from korformer.errors import UsageError
 from korformer.storage.failures import close_quietly, failure
 
 _LOCK_NAME = ".lock"
+_LOOK_SECONDS = (0.01, 0.04, 0.1)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
@@ -46,12 +48,29 @@ def lock_directory(directory: Path) -> Iterator[None]:
                 directory.rmdir()
 
 
+def is_locked(directory: Path) -> bool:
+    """Whether a process holds the lock of `directory`. Looking keeps nobody from it: who wants it waits for a look."""
+    try:
+        descriptor = os.open(directory / _LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        close_quietly(descriptor)
+    return False
+
+
 def _acquire(directory: Path) -> int:
     path = directory / _LOCK_NAME
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             if not _still_named(descriptor, path):
                 close_quietly(descriptor)
                 continue
@@ -72,6 +91,16 @@ def _acquire(directory: Path) -> int:
             close_quietly(descriptor)
             raise
         return descriptor
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock or raise BlockingIOError. Who looks (`is_locked`) holds it for a moment, which is waited for."""
+    for wait_seconds in _LOOK_SECONDS:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(wait_seconds)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _still_named(descriptor: int, path: Path) -> bool:

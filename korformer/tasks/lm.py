@@ -22,7 +22,8 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
         PathError: a path is missing or unreadable.
         InputError: there is no text in the data.
         ModelDirectoryError: the checkpoint is none, or damaged.
-        UsageError: the window is larger than the model's, or there is no such precision of weights.
+        UsageError: the model is an encoder, the window is larger than its own, or there is no such precision of
+            weights.
     """
     if request.weights is not None:
         _precision(request.weights)
@@ -30,6 +31,12 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
     documents = Documents(request.data, read, listen=listen)  # first: a missing file shows before a model is read
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=device)
+    if not loaded.model.config.causal:
+        raise UsageError(
+            "an encoder sees both sides of a token and gives texts no probability",
+            where=str(request.checkpoint),
+            hint="Its figures on held-out text are in its README.md; `--task lm` is for models of objective ar.",
+        )
     settings = LmSettings(window=request.window, max_documents=request.max_documents, by_context=request.by_context)
     model = loaded.model if request.weights is None else StepwiseModel(loaded.model, _precision(request.weights))
     result = evaluate_lm(model, loaded.vocabulary, documents, settings, listen)

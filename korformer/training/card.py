@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
 from korformer import __version__
-from korformer.training.metrics import read_metrics
 from korformer.training.settings import RunSettings
 
 
-def model_card(settings: RunSettings, sources: tuple[str, ...], metrics_path: Path, step: int, tokens: int) -> str:
+def model_card(
+    settings: RunSettings, sources: tuple[str, ...], results: Mapping[str, float], step: int, tokens: int
+) -> str:
     """The card as Markdown.
 
     Args:
         settings: the run's.
         sources: names of the corpus files.
-        metrics_path: the run's metrics, for the results; it may be missing.
+        results: the newest figures on held-out text; none where there is none.
         step, tokens: where the run stands.
     """
     model = settings.model
-    results = [line for line in read_metrics(metrics_path) if line["event"] == "validation"]
-    shown = [
-        f"| {name} | {value:.4f} |"
-        for name, value in (results[-1] if results else {}).items()
-        if name not in ("event", "step") and isinstance(value, int | float)
-    ]
+    shown = [f"| {name} | {value:.4f} |" for name, value in results.items()]
     return "\n".join(
         [
             "---",
@@ -41,7 +37,7 @@ def model_card(settings: RunSettings, sources: tuple[str, ...], metrics_path: Pa
             "",
             f"- Data: {', '.join(sources) if sources else 'not recorded'}",
             "- Licence of the data: to be named by whoever shares this model",
-            f"- {step:,} steps, {tokens:,} predicted tokens, sequences of {settings.pack_tokens:,} tokens; "
+            f"- {step:,} steps, {tokens:,} tokens, sequences of {settings.pack_tokens:,} tokens; "
             "every setting is in `run.toml`",
             f"- korformer {__version__}",
             "",
@@ -51,7 +47,9 @@ def model_card(settings: RunSettings, sources: tuple[str, ...], metrics_path: Pa
             "",
             "## Use",
             "",
-            "    korformer generate -m THIS_DIRECTORY",
+            "    korformer generate -m THIS_DIRECTORY"
+            if model.causal
+            else "It is an encoder, which reads and does not write: `korformer.model.directory.load_model`.",
             "",
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from pathlib import Path
 
 import psutil
 import torch
@@ -64,6 +65,12 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Peak memory of the GPU in use, else of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    try:
+        # Not getrusage where this is there: that begins with the memory of the process that started this one.
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
     try:
         import resource  # not on every system
     except ImportError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from korformer.errors import PathError
 from korformer.events import Event, Sample, Step, Validation
 from korformer.storage import JsonLines
+from korformer.training.curves import History
 
 
 class MetricsLog:
@@ -17,24 +19,47 @@ class MetricsLog:
 
     Args:
         path: the file; it goes on where it ends.
+
+    Attributes:
+        validation: the newest figures on held-out text; empty before there are any.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lines = JsonLines(path)
+        self.validation: Mapping[str, float] = {}
 
     def begin(self, step: int, facts: dict[str, Any]) -> None:
         """Mark that the run begins, or goes on, after `step`; later lines with a higher step replace earlier ones."""
-        self._lines.append({"event": "start", "step": step, **facts})
+        self._append({"event": "start", "step": step, **facts})
+        history = History(self._path)
+        history.refresh()
+        self.validation = {name: figure.latest for name, figure in history.figures.items()}
 
     def __call__(self, event: Event) -> None:
         """Append the event if it is one that curves are made of."""
         if isinstance(event, Step):
             values = {key: value for key, value in vars(event).items() if value is not None}
-            self._lines.append({"event": "step", **values})
+            self._append({"event": "step", **values})
         elif isinstance(event, Validation):
-            self._lines.append({"event": "validation", "step": event.step, **event.metrics})
+            self.validation = event.metrics
+            self._append({"event": "validation", "step": event.step, **event.metrics})
         elif isinstance(event, Sample):
-            self._lines.append({"event": "sample", "step": event.step, "prompt": event.prompt, "text": event.text})
+            self._append({"event": "sample", "step": event.step, "prompt": event.prompt, "text": event.text})
+
+    def place(self, step: int, state: Mapping[str, int]) -> None:
+        """Tell where the run stands in its data after `step`: the sampler's state, of each corpus where there are
+        several.
+        """
+        self._append({"event": "data", "step": step, **state})
+
+    def _append(self, record: dict[str, Any]) -> None:
+        """Write a line with the time of day, in seconds since 1970."""
+        self._lines.append({**record, "time": round(time.time(), 3)})
+
+    def sync(self) -> None:
+        """Make sure that what was told so far outlasts a power cut, before a step that builds on it is saved."""
+        self._lines.sync()
 
     def close(self) -> None:
         """Close the file."""
@@ -42,7 +67,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The events of a run in order, without those after a step that the run went back to.
+    """The events of a run in order, without those after a step that the run went back to, or that it did again there.
 
     A last line that was cut off by a kill is left out.
 
@@ -52,7 +77,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
     for line in _lines(path):
         if line.get("event") == "start":
-            kept = [old for old in kept if old.get("step", 0) <= line.get("step", 0)]
+            step, again = line.get("step", 0), line.get("pending") or ()
+            kept = [
+                old
+                for old in kept
+                if old.get("step", 0) <= step and not (old.get("step", 0) == step and old.get("event") in again)
+            ]
         kept.append(line)
     return kept
 

@@ -9,7 +9,8 @@ RUN/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,13 @@ MAY_CHANGE = frozenset(
     f"training.{name}"
     for name in (
         "steps", "save_every", "eval_every", "eval_tokens", "sample_every", "sample_tokens", "sample_prompt", "keep",
-        "device", "threads", "precision", "reversible",
+        "device", "threads", "precision", "reversible", "micro_batch",
     )
 )  # fmt: skip
 """Settings that a resumed run may have otherwise than before."""
+STEP_SIZE = frozenset({"training.batch_size", "training.accumulate"})
+"""Settings of which a resumed run keeps the product, the sequences of a step: how they are cut into passes changes
+rounding only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +55,14 @@ class LoopState:
 
     Attributes:
         step: steps finished.
-        tokens: predicted tokens so far.
+        tokens: real (not padding) tokens consumed so far.
         sampler: the data sampler's state.
         weighted_loss, loss_weight: the running average of the loss.
         seconds: time spent training, over all sittings.
         corpus, vocabulary: identities of what the run trains on.
         environment: what bit-exactness hangs on (torch, threads, processor, device, precision).
         scaler: the state of loss scaling, where there is any.
+        pending: what was due after the step when a signal came, and is still to be done: "validation", "sample".
     """
 
     step: int
@@ -70,6 +75,7 @@ class LoopState:
     vocabulary: str
     environment: Mapping[str, str]
     scaler: Mapping[str, float] = field(default_factory=dict)
+    pending: Sequence[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +116,13 @@ class RunDirectory:
         old, new = _flat(read_toml(self.path / SETTINGS_NAME)), _flat(settings.model_dump(mode="json"))
         # A run from before a setting existed had what is the default now.
         old = {**_flat(type(settings)().model_dump(mode="json")), **old}
+        may_change = MAY_CHANGE
+        if _sequences(old) == _sequences(new):
+            may_change |= STEP_SIZE
         differences = [
             f"{key} was {_shown(old.get(key))}, now {_shown(new.get(key))}"
             for key in sorted(old.keys() | new.keys())
-            if key not in MAY_CHANGE and old.get(key) != new.get(key)
+            if key not in may_change and old.get(key) != new.get(key)
         ]
         if differences:
             raise UsageError(
@@ -194,6 +203,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _sequences(settings: Mapping[str, Any]) -> int:
+    return math.prod(int(settings[name]) for name in STEP_SIZE)
 
 
 def _shown(value: object) -> str:

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
-from korformer.config import Settings, build
+from korformer.config import Settings, build, merge
 from korformer.model.config import ModelConfig
 from korformer.objectives import objective_named
+from korformer.training.lengths import length_problems
 from korformer.training.memory import Reversible
 
 Count = Annotated[int, Field(ge=1)]
@@ -25,6 +26,16 @@ class DataSettings(Settings):
     """Tokens of a training sequence; several documents share one. The model's window where it is not given."""
     shuffle: bool = True
     """Read the documents in a new order every epoch."""
+    warmup_lengths: tuple[Annotated[int, Field(ge=16)], ...] = ()
+    """Shorter sequences to begin with, such as [512, 1024, 2560]; a step has as many tokens as later."""
+    length_warmup: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the steps that has them, each length an equal part of it."""
+    valid_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of the documents to hold out and validate on where no held-out text is given. Copies of a text are on the
+    same side."""
+    weights: dict[str, Positive] = Field(default_factory=dict)
+    """What share of the sequences each corpus has, by its name, in any unit; as many tokens as it has where none is
+    given. Names are given to files as --corpus NAME=FILE."""
 
 
 class TrainingSettings(Settings):
@@ -36,6 +47,9 @@ class TrainingSettings(Settings):
     """Sequences of a forward pass."""
     accumulate: Count = 1
     """Forward passes of an optimizer step."""
+    micro_batch: Count | Literal["auto"] = "auto"
+    """Sequences that are in memory at a time. auto: batch_size where that fits into the free memory, else the largest
+    part of it that does, with more passes a step. The result is the same but for rounding."""
     learning_rate: Positive = 1e-3
     """Highest learning rate."""
     final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -96,11 +110,18 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _legal_together(self) -> Self:
+        problems = []
         if self.pack_tokens > self.model.max_seq_len:
-            raise ValueError(
+            problems.append(
                 f"data.pack_tokens = {self.pack_tokens} is longer than the model's window; "
                 f"at most model.max_seq_len = {self.model.max_seq_len}"
             )
+        sequences = self.training.batch_size * self.training.accumulate
+        problems += length_problems(self.data.warmup_lengths, pack_tokens=self.pack_tokens, step_sequences=sequences)
+        if hasattr(self, self.objective):
+            problems += objective_named(self.objective).problems(self.model, self.objective_settings)
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @property
@@ -121,10 +142,17 @@ def run_settings(objective: str, values: Mapping[str, Any]) -> RunSettings:
     Raises:
         UsageError: an unknown objective; unknown keys and illegal values, all in one message.
     """
-    section = objective_named(objective).settings
+    chosen = objective_named(objective)
     with_objective: type[RunSettings] = create_model(
         "RunSettings",
         __base__=RunSettings,
-        **{objective: (section, section())},  # type: ignore[call-overload]
+        objective=(str, Field(objective, description=RunSettings.model_fields["objective"].description)),
+        model=(
+            ModelConfig,
+            Field(ModelConfig(**chosen.model_defaults), description=RunSettings.model_fields["model"].description),
+        ),
+        **{objective: (chosen.settings, chosen.settings())},  # type: ignore[call-overload]
     )
+    if isinstance(values.get("model", {}), Mapping):
+        values = merge({"model": chosen.model_defaults}, values)
     return build(with_objective, {**values, "objective": objective})

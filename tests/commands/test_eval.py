@@ -59,6 +59,18 @@ def figures(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str,
     return value
 
 
+def test_an_encoder_has_no_probability_of_texts(capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path) -> None:
+    vocabulary = train_vocabulary(DOCUMENTS * 3, VocabularySettings(size=700))
+    shape = {"dim": 16, "depth": 1, "heads": 2, "max_seq_len": 64, "bucket_size": 8}
+    encoder = ReformerModel(ModelConfig.model_validate({**shape, "causal": False, "attention": "lsh"}), vocabulary.size)
+    encoder.initialise(1)
+    write_description(tmp_path, encoder, vocabulary, objective="mlm", training={})
+    publish(tmp_path, parameters_to_save(encoder), "# an encoder for tests\n")
+    code, out, err = run(capsys, "-m", tmp_path, "--task", "lm", "--data", data)
+    assert (code, out) == (2, "")
+    assert "an encoder sees both sides" in err
+
+
 def test_json_has_every_metric_by_its_name(capsys: pytest.CaptureFixture[str], model: Path, data: Path) -> None:
     metrics = figures(capsys, "-m", model, "--task", "lm", "--data", data)
     loaded = load_model(model)

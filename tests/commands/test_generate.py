@@ -24,7 +24,7 @@ from korformer.commands.app import main
 from korformer.commands.page import JsonLines, PlainPage, Relay
 from korformer.events import Event, Notice, Progress
 from korformer.generation.settings import SamplingSettings
-from korformer.generation.stream import GeneratedToken, prompt_ids
+from korformer.generation.stream import GeneratedToken, Summary, prompt_ids
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
 from korformer.model.directory import load_model, parameters_to_save, publish, write_description
@@ -105,6 +105,55 @@ def test_json_is_one_object_a_token_and_a_last_one(run: Run, model: Path) -> Non
         logs = torch.log_softmax(loaded.model.logits(hidden)[0], dim=-1)
     expected = [float(logs[place, text[place + 1]]) for place in range(len(text) - len(ids) - 1, len(text) - 1)]
     assert [token["logprob"] for token in tokens] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_suffix_is_refused_by_a_model_that_never_saw_a_gap(run: Run, model: Path) -> None:
+    code, out, err = run("강가의", "--suffix", " 흘렀다.")
+    assert (code, out) == (2, "")
+    assert f"{model}: was not trained to write between two texts" in err
+
+
+class TestBetween:
+    @pytest.fixture
+    def between(self, model: Path, tmp_path: Path) -> Path:
+        """The same weights, described as trained for gaps."""
+        loaded = load_model(model)
+        described = {"objective": {"fim_rate": 0.5}}
+        write_description(tmp_path, loaded.model, loaded.vocabulary, objective="ar", training=described)
+        publish(tmp_path, parameters_to_save(loaded.model), "# a model for tests\n")
+        return tmp_path
+
+    def test_the_middle_goes_to_stdout(self, run: Run, between: Path) -> None:
+        options = ("-m", between, "--suffix", " 흘렀다.", "--seed", 5, "--max-new-tokens", 9)
+        code, out, err = run("강가의", *options, with_model=False)
+        assert code == 0
+        assert err.endswith("reached, seed 5\n")
+        assert run("강가의", *options, "--quiet", with_model=False) == (0, out, "")
+        *tokens, last = lines(run, "강가의", *options, with_model=False)
+        assert out == last["text"] + "\n"
+        assert len(tokens) == 9
+        assert run("강가의", "--seed", 5, "--max-new-tokens", 9)[1] != out
+
+    def test_what_is_not_read_is_told_and_an_empty_suffix_refused(self, run: Run, between: Path) -> None:
+        code, _, err = run("물은 " * 100, "-m", between, "--suffix", "흘렀다 " * 100, with_model=False)
+        assert code == 0
+        assert "at most 32 tokens are written" in err
+        assert "of the text after are not read" in err
+        code, out, err = run("강가의", "-m", between, "--suffix", "", with_model=False)
+        assert (code, out) == (2, "")
+        assert "the suffix is empty" in err
+
+
+def test_on_a_terminal_the_text_stands_between_prompt_and_suffix(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("korformer.commands.page.is_terminal", lambda stream: True)
+    token = GeneratedToken(token_id=9, text="글", logprob=-1.0, position=3)
+    summary = Summary(text="글", seed=1, tokens=1, tokens_per_second=1.0, stop_reason="end", prompt_tokens=3)
+    page = PlainPage("앞 ", " 뒤\x1b[1m")
+    page.write(token)
+    page.end(summary)
+    assert capsys.readouterr().out == "앞 글 뒤\\x1b[1m\n"
 
 
 def test_the_same_seed_gives_the_same_text_and_none_is_drawn_and_told(run: Run) -> None:

@@ -62,10 +62,49 @@ def test_text_to_model(run: Run) -> None:
     assert out == "run\n"
     assert load_model(Path("run")).config_json["objective"] == "ar"
     events = [line["event"] for line in read_metrics(Path("run/metrics.jsonl"))]
-    assert events == ["start", "step", "step", "validation", "sample", "step", "step", "validation", "sample"]
+    looks = ["step", "step", "validation", "sample"]
+    assert events == ["start", *looks, *looks, "data"]
     assert tomllib.loads(Path("run/run.toml").read_text(encoding="utf-8"))["training"]["steps"] == 4
     assert "bits_per_character" in err
     assert "step 4/4" in err
+
+
+def test_corpora_are_mixed_and_a_share_is_held_out(run: Run) -> None:
+    lines = Path("train.txt").read_text(encoding="utf-8").split("\n\n")
+    Path("one.txt").write_text("\n\n".join(lines[:9]), encoding="utf-8")
+    Path("two.txt").write_text("\n\n".join(lines[9:]), encoding="utf-8")
+    command = [
+        "--vocab", "vocab", "--corpus", "one=one.txt", "two=two.txt", "--valid-split", "0.2", "-o", "run",
+        "--steps", "4", "--set", "data.weights.one=3", "--set", "data.weights.two=1",
+        "--set", "data.warmup_lengths=[16, 32]", "--set", "data.length_warmup=0.5", *SMALL,
+    ]  # fmt: skip
+    code, _, err = run(*command)
+    assert code == 0, err
+    assert "documents are held out to validate on" in err
+    lines_ = read_metrics(Path("run/metrics.jsonl"))
+    place = next(line for line in lines_ if line["event"] == "data")
+    assert (place["one.turns"], place["two.turns"]) == (12, 4)  # 8 + 4 + 2 + 2 sequences
+    written = tomllib.loads(Path("run/run.toml").read_text(encoding="utf-8"))["data"]
+    assert written["weights"] == {"one": 3, "two": 1}
+    assert written["valid_share"] == 0.2
+    assert run(*command)[0] == 0
+    code, _, err = run(*command[:4], "two.txt", *command[5:])
+    assert code == 2
+    assert "belongs to no corpus" in err
+    code, _, err = run(*command, "--set", "data.weights.three=1", "--resume", "never", "-o", "other")
+    assert code == 2
+    assert "no corpus is called three" in err
+
+
+def test_problems_of_the_data_are_told_and_strict_stops(run: Run) -> None:
+    command = ["--vocab", "vocab", "--corpus", "train.txt", "--valid", "train.txt", "--steps", "1", *SMALL]
+    code, _, err = run(*command, "-o", "run", "--quiet")
+    assert code == 0
+    assert "15 of the 15 held-out documents are in the training text" in err
+    code, out, err = run(*command, "-o", "strict", "--strict")
+    assert (code, out) == (3, "")
+    assert "15 of the 15 held-out documents are in the training text" in err
+    assert not Path("strict").exists()
 
 
 def test_the_same_command_goes_on_and_never_refuses(run: Run) -> None:

@@ -79,7 +79,7 @@ def test_equals_the_definition(
         assert once == expected[: len(expected) // 3]
 
 
-@pytest.mark.parametrize("pack_tokens", [1, 5, 16, 64, 1000])
+@pytest.mark.parametrize("pack_tokens", [1, 5, 16, 64, 1000, 65_536])
 def test_every_token_after_cls_is_predicted_exactly_once_an_epoch(make_store: Any, pack_tokens: int) -> None:
     store = make_store(LENGTHS)
     sampler = PackSampler(store, pack_tokens=pack_tokens, seed=0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from korformer.data import store as building
+from korformer.data import building
 from korformer.data.store import TokenStore, build_store, cached_store, default_cache
 from korformer.errors import InputError, ModelDirectoryError, PathError, ResourceError
 from korformer.events import Event, Notice, Progress

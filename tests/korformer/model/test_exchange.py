@@ -6,8 +6,10 @@ import torch
 from reformer_pytorch import ReformerLM
 
 from korformer.errors import ModelDirectoryError, UsageError
+from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
 from korformer.model.exchange import from_reformer_lm, inexpressible, to_reformer_lm
+from korformer.model.heads import HeadSpec
 
 NO_AXIAL = {"axial_position_emb": False}
 EXPRESSIBLE: dict[str, dict[str, Any]] = {
@@ -68,6 +70,13 @@ def test_weights_go_there_and_back(options: dict[str, Any]) -> None:
     assert not back.training
 
 
+def test_heads_stay_behind() -> None:
+    config = library.make().config
+    heads = {"replaced": HeadSpec(reads="tokens", outputs=1)}
+    theirs = to_reformer_lm(ReformerModel(config, library.VOCABULARY, heads))
+    assert not [name for name, _ in theirs.named_parameters() if "heads" in name]
+
+
 def test_the_copy_is_one_of_its_own() -> None:
     model = library.make()
     theirs = to_reformer_lm(model)
@@ -90,6 +99,7 @@ INEXPRESSIBLE: dict[str, dict[str, Any]] = {
     "rotary_everywhere": {"axial_position_emb": False, "attention": "full"},
     "post_attn_dropout": {"post_attn_dropout": 0.1},
     "final_norm": {"final_norm": False},
+    "segments": {"segments": 2, "causal": False},
 }
 
 

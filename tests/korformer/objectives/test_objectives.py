@@ -2,12 +2,13 @@ from pathlib import Path
 
 import korformer.objectives
 from korformer.objectives import objective_named, objectives
+from korformer.training.settings import run_settings
 
 
 def test_an_objective_is_one_file() -> None:
     """Each is found by its presence, and no other file of the package names it."""
     package = Path(korformer.objectives.__file__).parent
-    files = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    files = {path.stem for path in package.glob("[!_]*.py")}
     assert {objective_named(name).name for name in objectives()} == files
     assert "ar" in files
     text = (package / "__init__.py").read_text(encoding="utf-8")
@@ -16,3 +17,10 @@ def test_an_objective_is_one_file() -> None:
 
 def test_each_says_what_it_does() -> None:
     assert all(10 < len(objective.summary) < 80 for objective in objectives().values())
+
+
+def test_every_setting_is_documented() -> None:
+    for name, objective in objectives().items():
+        for field, its in objective.settings.model_fields.items():
+            assert its.description, f"{name}.{field}"
+        run_settings(name, {})

@@ -6,19 +6,20 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from korformer.errors import PathError, UsageError
-from korformer.storage import lock_directory, write_manifest
+from korformer.storage import is_locked, lock_directory, write_manifest
 from korformer.storage.manifest import read_manifest
 
 HOLDER = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from korformer.storage import lock_directory
+    from korformer.storage import is_locked, lock_directory
     with lock_directory(Path(sys.argv[1])):
         print("held", flush=True)
         sys.stdin.read()
@@ -94,3 +95,22 @@ def test_the_lock_is_no_part_of_a_manifest(tmp_path: Path) -> None:
     with lock_directory(tmp_path):
         write_manifest(tmp_path)
     assert list(read_manifest(tmp_path)) == ["a"]
+
+
+def test_whether_a_folder_is_locked_can_be_seen_and_looking_takes_nothing(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    assert not is_locked(tmp_path / "none")
+    with lock_directory(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    (tmp_path / ".lock").write_text("1 nowhere\n")  # what a killed process leaves
+    assert not is_locked(tmp_path)
+    assert (tmp_path / ".lock").exists()
+
+
+def test_who_wants_the_lock_waits_for_a_look(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.02, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with lock_directory(tmp_path):
+            assert is_locked(tmp_path)

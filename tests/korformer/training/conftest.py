@@ -1,4 +1,10 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,3 +33,42 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
         vocabulary=vocabulary,
         sources=("짧은 글.txt",),
     )
+
+
+class Forks:
+    """Runs in processes of their own, which may be killed; see forked.py."""
+
+    def __init__(self, data: TrainingData, folder: Path) -> None:
+        assert data.valid is not None
+        data.vocabulary.save_files(folder)
+        self._places = {
+            "store": str(data.store.path), "valid": str(data.valid.path), "vocabulary": str(folder),
+        }  # fmt: skip
+        self._program = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "forked.py")],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, path: Path, objective: str, values: dict[str, Any], **order: Any) -> dict[str, Any]:
+        """Train in `path`; what comes of it."""
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        asked = {"path": str(path), "objective": objective, "values": values, **self._places, **order}
+        self._program.stdin.write(json.dumps(asked) + "\n")
+        self._program.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._program.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        """End the program."""
+        self._program.communicate()
+
+
+@pytest.fixture(scope="session")
+def forks(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    program = Forks(data, tmp_path_factory.mktemp("forks"))
+    yield program
+    program.close()

@@ -13,12 +13,13 @@ from korformer.errors import DivergedError, InterruptedRun, ResourceError, Usage
 from korformer.events import Event, Listener, Notice, Sample, Saved, Step, Validation, ignore
 from korformer.model.directory import load_model
 from korformer.objectives import BatchLoss
-from korformer.objectives.ar import Autoregressive
+from korformer.objectives.ar import ArLearner
 from korformer.storage import lock_directory, verify_manifest
 from korformer.storage.tensors import load_tensors
 from korformer.training import loop
 from korformer.training.loop import TrainingData, pretrain
 from korformer.training.metrics import read_metrics
+from korformer.training.run_directory import read_saved_step
 from korformer.training.settings import RunSettings, run_settings
 
 VALUES: dict[str, Any] = {
@@ -119,6 +120,18 @@ def test_a_finished_run_can_be_lengthened(data: TrainingData, tmp_path: Path) ->
     assert losses(tmp_path / "run") == losses(pretrain(settings(steps=6, **constant), data, tmp_path / "whole"))
 
 
+def test_the_norm_of_the_gradient_is_limited(data: TrainingData, tmp_path: Path) -> None:
+    """Seen in the first moments: after one step they are the clipped gradient times 1 - beta1."""
+    norms = {}
+    for clip in (0.0, 0.25):
+        run = pretrain(settings(steps=1, clip=clip, beta1=0.9), data, tmp_path / str(clip))
+        moments = [tensor for name, tensor in read_saved_step(run).optimizer.items() if name.startswith("exp_avg.")]
+        norms[clip] = float(torch.cat([moment.flatten() for moment in moments]).norm()) / 0.1
+    assert losses(tmp_path / "0.0")[0][2] == pytest.approx(norms[0.0], rel=1e-5)
+    assert norms[0.0] > 0.25
+    assert norms[0.25] == pytest.approx(0.25, rel=1e-4)
+
+
 def test_the_micro_batch_changes_rounding_only(data: TrainingData, tmp_path: Path) -> None:
     one = pretrain(settings(batch_size=4, accumulate=1), data, tmp_path / "one")
     two = pretrain(settings(batch_size=1, accumulate=4), data, tmp_path / "two")
@@ -165,9 +178,10 @@ def test_a_run_goes_on_with_the_layers_it_began_with(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fits into memory changes from day to day; the arithmetic of a run does not."""
-    monkeypatch.setattr(loop, "choose_reversible", lambda *_: True)
+    real = loop.fit_of
+    monkeypatch.setattr(loop, "fit_of", lambda *given: replace(real(*given), reversible=True, micro_batch=1, passes=4))
     pretrain(settings(steps=4), data, tmp_path / "run")
-    monkeypatch.setattr(loop, "choose_reversible", lambda *_: False)
+    monkeypatch.setattr(loop, "fit_of", real)
     heard: list[Event] = []
     pretrain(settings(), data, tmp_path / "run", listen=heard.append)
     assert not [event for event in heard if isinstance(event, Notice) and event.level == "warning"]
@@ -183,13 +197,13 @@ def test_divergence_overwrites_nothing(
 ) -> None:
     run = pretrain(settings(steps=3), data, tmp_path / "run")
     before = weights(run)
-    real = Autoregressive.loss
+    real = ArLearner.loss
 
-    def poisoned(self: Autoregressive, *args: Any, **options: Any) -> BatchLoss:
-        batch = real(self, *args, **options)
-        return BatchLoss(mean=batch.mean * poison, predicted=batch.predicted)
+    def poisoned(self: ArLearner, *args: Any, **options: Any) -> BatchLoss:
+        term = real(self, *args, **options).terms["tokens"]
+        return BatchLoss(terms={"tokens": replace(term, mean=term.mean * poison)})
 
-    monkeypatch.setattr(Autoregressive, "loss", poisoned)
+    monkeypatch.setattr(ArLearner, "loss", poisoned)
     with pytest.raises(DivergedError, match="diverged at step 4") as caught:
         pretrain(settings(steps=6), data, run)
     assert caught.value.exit_code == 5
@@ -199,11 +213,11 @@ def test_divergence_overwrites_nothing(
 def test_running_out_of_memory_gives_advice(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhausted(self: Autoregressive, *args: object, **options: object) -> BatchLoss:
+    def exhausted(self: ArLearner, *args: object, **options: object) -> BatchLoss:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr(Autoregressive, "loss", exhausted)
-    with pytest.raises(ResourceError, match=r"out of memory .* halve training.batch_size \(now 2\)"):
+    monkeypatch.setattr(ArLearner, "loss", exhausted)
+    with pytest.raises(ResourceError, match=r"out of memory .* training.micro_batch=1 \(now 2\)"):
         pretrain(settings(), data, tmp_path / "run")
 
 

@@ -1,5 +1,7 @@
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,14 +42,87 @@ def test_the_formula_is_what_autograd_keeps() -> None:
     assert 0.85 < (told[3] - told[1]) / 2 / a_layer < 1.15
 
 
-@pytest.mark.parametrize(("wanted", "free", "expected"), [
-    ("always", 2**60, True), ("never", 0, False), ("auto", 2**60, False), ("auto", 2**20, True),
-])  # fmt: skip
-def test_layers_are_reversible_as_asked_or_where_they_must_be(
-    wanted: memory.Reversible, free: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+def fitted(**changes: Any) -> memory.Fit:
+    given: dict[str, Any] = {
+        "parameters": 10**6, "vocabulary_size": 1000, "sequences": 12, "pack_tokens": 1024, "largest": 6,
+        "exactly": False, "reversible": "auto", "narrow": False, "device": CPU,
+    }  # fmt: skip
+    return memory.fit([ModelConfig(max_seq_len=1024, depth=24)], **{**given, **changes})
+
+
+def needed(reversible: bool, sequences: int) -> int:
+    """Free memory with which just so many sequences fit."""
+    told = memory.step_memory(
+        [ModelConfig(max_seq_len=1024, depth=24)],
+        parameters=10**6,
+        vocabulary_size=1000,
+        tokens=sequences * 1024,
+        passes=12 // sequences,
+        reversible=reversible,
+        narrow=False,
+        device=CPU,
+    )
+    return int((told.gradients + told.optimizer + told.activations) / memory.SHARE_OF_FREE) + 1
+
+
+@pytest.mark.parametrize(
+    ("free", "wanted", "expected"),
+    [
+        (2**60, "auto", (6, 2, False)),
+        (needed(False, 4), "auto", (4, 3, False)),
+        (needed(False, 1), "auto", (1, 12, False)),
+        (needed(False, 1) // 2, "auto", (6, 2, True)),
+        (needed(True, 3), "auto", (3, 4, True)),
+        (needed(False, 6), "always", (6, 2, True)),
+        (needed(False, 2), "never", (2, 6, False)),
+    ],
+)
+def test_the_largest_pass_that_fits_and_layers_twice_only_where_they_must(
+    free: int, wanted: str, expected: tuple[int, int, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
-    assert memory.choose_reversible(wanted, ModelConfig(), 5120, CPU) is expected
+    found = fitted(reversible=wanted)
+    assert (found.micro_batch, found.passes, found.reversible) == expected
+    assert found.fits
+
+
+def test_what_does_not_fit_is_told_with_the_smallest_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**6)
+    found = fitted()
+    assert (found.micro_batch, found.reversible, found.fits) == (1, True, False)
+
+
+def test_a_pass_that_is_asked_for_is_taken_and_processes_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: needed(False, 2))
+    assert fitted(largest=12, exactly=True, reversible="never").micro_batch == 12
+    assert fitted(largest=5, exactly=True).micro_batch == 4
+    assert fitted(processes=2, reversible="never").micro_batch < fitted(reversible="never").micro_batch
+
+
+def test_memory_follows_the_shape() -> None:
+    def told(**changes: Any) -> memory.StepMemory:
+        given: dict[str, Any] = {
+            "parameters": 10**7, "vocabulary_size": 8000, "tokens": 8192, "passes": 1, "reversible": False,
+            "narrow": False, "device": CPU,
+        }  # fmt: skip
+        return memory.step_memory([ModelConfig(depth=12)], **{**given, **changes})
+
+    assert told().weights == told().gradients == 4 * 10**7
+    assert told().peak == sum(told().parts().values())
+    assert told(narrow=True).activations < told().activations
+    assert told(reversible=True).activations < told().activations / 2
+    assert told(passes=2).peak > told().peak
+    assert told(device=torch.device("cuda")).process == 0
+
+
+def test_a_limit_of_the_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, used = tmp_path / "max", tmp_path / "current"
+    monkeypatch.setattr(memory, "_CGROUPS", ((str(limit), str(used)),))
+    limit.write_text("max\n")
+    used.write_text("100\n")
+    unlimited = memory.free_bytes(CPU)
+    limit.write_text("1100\n")
+    assert memory.free_bytes(CPU) == 1000 < unlimited
 
 
 def test_free_memory_is_a_number_of_bytes() -> None:

@@ -35,6 +35,20 @@ def test_a_resumption_replaces_what_it_undid(tmp_path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) == 8
 
 
+def test_what_is_done_again_after_a_step_counts_once(tmp_path: Path) -> None:
+    """A validation that a signal cut short is still to be done; where a kill undoes that, it is done once more."""
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.begin(0, {})
+    log(step(1, 1.0))
+    for value in (2.0, 3.0):
+        log.begin(1, {"pending": ["validation"]})
+        log(Validation(step=1, metrics={"bits_per_character": value}))
+    log.close()
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["bits_per_character"] for line in lines if line["event"] == "validation"] == [3.0]
+    assert [line["step"] for line in lines if line["event"] == "step"] == [1]
+
+
 def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "step", "step": 1, "loss": 2.0}\n{"event": "st', encoding="utf-8")

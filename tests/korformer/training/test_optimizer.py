@@ -15,7 +15,7 @@ def model() -> ReformerModel:
 
 def test_no_decay_on_bias_norm_and_embedding() -> None:
     made = model()
-    decayed, others = make_optimizer(made, TrainingSettings()).param_groups
+    decayed, others = make_optimizer(made.lm, TrainingSettings()).param_groups
     names = {id(p): name for name, p in made.lm.named_parameters()}
     assert {names[id(p)].rsplit(".", 2)[-2] for p in decayed["params"]} == {"toqk", "tov", "to_out", "w1", "w2"}
     assert all(names[id(p)].endswith("weight") for p in decayed["params"])
@@ -46,14 +46,65 @@ def test_a_restored_optimizer_goes_on_bit_for_bit() -> None:
         optimizer.zero_grad(set_to_none=True)
 
     one = model()
-    optimizer = make_optimizer(one, TrainingSettings())
+    optimizer = make_optimizer(one.lm, TrainingSettings())
     step(one, optimizer, 0)
     other = model()
     other.load_state_dict(one.state_dict())
-    resumed = make_optimizer(other, TrainingSettings())
-    saved = {name: tensor.clone() for name, tensor in optimizer_tensors(one, optimizer).items()}
-    restore_optimizer(other, resumed, saved)
+    resumed = make_optimizer(other.lm, TrainingSettings())
+    saved = {name: tensor.clone() for name, tensor in optimizer_tensors(one.lm, optimizer).items()}
+    restore_optimizer(other.lm, resumed, saved)
     step(one, optimizer, 1)
     step(other, resumed, 1)
     for a, b in zip(one.lm.parameters(), other.lm.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_steps_are_adamw_by_its_formula() -> None:
+    """Loshchilov and Hutter 2019, algorithm 2, in float64; decay is that of a matrix, a bias has none."""
+    settings = TrainingSettings(learning_rate=0.01, weight_decay=0.3, beta1=0.8, beta2=0.9, epsilon=1e-6)
+    module = torch.nn.Linear(3, 2)
+    expected = {name: parameter.detach().double() for name, parameter in module.named_parameters()}
+    moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in expected.items()}
+    optimizer = make_optimizer(module, settings)
+    generator = torch.Generator().manual_seed(0)
+    for step, rate in enumerate((0.01, 0.02, 0.005), start=1):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for name, parameter in module.named_parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+            gradient, (mean, square) = parameter.grad.double(), moments[name]
+            mean.mul_(0.8).add_(0.2 * gradient)
+            square.mul_(0.9).add_(0.1 * gradient**2)
+            update = (mean / (1 - 0.8**step)) / ((square / (1 - 0.9**step)).sqrt() + 1e-6)
+            decay = 0.3 if name == "weight" else 0.0
+            expected[name] = expected[name] - rate * decay * expected[name] - rate * update
+        optimizer.step()
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(parameter.detach().double(), expected[name], rtol=1e-6, atol=1e-7)
+
+
+def test_a_parameter_that_never_took_part_has_no_state_and_comes_back_without() -> None:
+    """As where layer dropout left a layer out of every step so far."""
+    module = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 2), "unused": torch.nn.Linear(2, 2)})
+    optimizer = make_optimizer(module, TrainingSettings())
+    for parameter in module["used"].parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    saved = optimizer_tensors(module, optimizer)
+    assert {name.split(".")[1] for name in saved} == {"used"}
+    resumed = make_optimizer(module, TrainingSettings())
+    restore_optimizer(module, resumed, saved)
+    assert optimizer_tensors(module, resumed).keys() == saved.keys()
+
+
+def test_a_step_counts_as_a_change_of_the_weights() -> None:
+    """What incremental decoding prepares from the weights is made anew, so samples are those of the newest ones."""
+    made = model()
+    optimizer = make_optimizer(made.lm, TrainingSettings(learning_rate=0.1))
+    tokens = torch.arange(5, 17)[None]
+    for _ in range(2):
+        made.loss(made(tokens), tokens.roll(-1, 1))[0].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        state = made.new_state()
+        scores = [state.append([int(token)]) for token in tokens[0]][-1]
+        torch.testing.assert_close(scores, made.logits(made(tokens))[0, -1].detach(), rtol=1e-4, atol=1e-4)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from korformer.config import merge
 from korformer.errors import DivergedError, UsageError
 from korformer.events import Event, Notice, Step
 from korformer.objectives import BatchLoss
-from korformer.objectives.ar import Autoregressive
+from korformer.objectives.ar import ArLearner
 from korformer.storage import read_json, write_json, write_manifest, write_text
 from korformer.storage.tensors import load_tensors
 from korformer.training import loop
@@ -158,16 +159,17 @@ def test_a_resumed_fp16_run_equals_an_uninterrupted_one(half: None, data: Traini
 
 def poison(monkeypatch: pytest.MonkeyPatch, factor: float, steps: set[int]) -> None:
     """Multiply the gradient of some steps, not their loss."""
-    real = Autoregressive.loss
+    real = ArLearner.loss
 
-    def poisoned(self: Autoregressive, *arguments: Any, **options: Any) -> BatchLoss:
+    def poisoned(self: ArLearner, *arguments: Any, **options: Any) -> BatchLoss:
         batch = real(self, *arguments, **options)
         if arguments[-1].step not in steps:
             return batch
-        steep = batch.mean * factor
-        return BatchLoss(mean=batch.mean.detach() + (steep - steep.detach()), predicted=batch.predicted)
+        term = batch.terms["tokens"]
+        steep = term.mean * factor
+        return BatchLoss(terms={"tokens": replace(term, mean=term.mean.detach() + (steep - steep.detach()))})
 
-    monkeypatch.setattr(Autoregressive, "loss", poisoned)
+    monkeypatch.setattr(ArLearner, "loss", poisoned)
 
 
 def test_an_overflow_skips_the_step_and_is_not_divergence(

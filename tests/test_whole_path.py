@@ -102,6 +102,7 @@ def test_every_command_on_the_way_works_and_none_opens_a_socket(tmp_path: Path) 
         ["generate", "봄이 오면", "-m", "run", "--max-new-tokens", "8", "--seed", "1", "--json"],
         ["eval", "--task", "lm", "-m", "run", "--data", "corpus.jsonl", "--max-documents", "4", "--json"],
         ["import", "old.pth", "--vocab", "old", "-o", "imported", *OLD_MODEL],
+        ["runs", "run", "--json"],
         ["doctor", "--json"],
     ]
     save_old_checkpoint(tmp_path)
@@ -118,7 +119,8 @@ def test_every_command_on_the_way_works_and_none_opens_a_socket(tmp_path: Path) 
     assert measured["bits_per_character"] > 0
     assert measured["examples"] == 4
     assert results[6][0] == "imported\n"
-    assert json.loads(results[7][0])["ok"] is True
+    assert json.loads(results[7][0])["step"] == 3
+    assert json.loads(results[8][0])["ok"] is True
 
 
 def test_the_watch_sees_a_socket() -> None:
@@ -138,6 +140,7 @@ def test_a_missing_input_is_one_message_and_leaves_nothing_behind(name: str, tmp
         "generate": ["generate", "봄", "-m", "missing"],
         "eval": ["eval", "-m", "missing", "--data", "missing.txt"],
         "import": ["import", "missing.pth", "--vocab", "missing", "-o", "out"],
+        "runs": ["runs", "missing"],
     }
     results, error = walk([lines[name]], tmp_path)
     assert results == [("", 1)]

@@ -11,7 +11,7 @@ from typing import Any
 from korformer.errors import PathError
 from korformer.events import Event, Sample, Step, Validation
 from korformer.storage import JsonLines
-from korformer.training.curves import History
+from korformer.training.history import History
 
 
 class MetricsLog:

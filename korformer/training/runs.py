@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from korformer.config import read_toml
 from korformer.errors import KorformerError, PathError
 from korformer.storage import is_locked, open_inside
-from korformer.training.curves import History
+from korformer.training.history import History
 
 State = Literal["running", "finished", "stopped", "new"]
 

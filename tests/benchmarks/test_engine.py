@@ -53,7 +53,7 @@ def figures(path: Path) -> Any:
 
 def test_training_measures_every_system(in_process: dict[str, ModuleType], tmp_path: Path) -> None:
     output = tmp_path / "training.json"
-    arguments = ["--length", "128", "--depth", "3", "--bucket-size", "16", "--rounds", "1", "--output", str(output)]
+    arguments = ["--length", "128", "--depth", "5", "--bucket-size", "16", "--rounds", "1", "--output", str(output)]
     assert in_process["training"].main([*SMALL, *arguments]) == 0
     found = figures(output)
     assert list(found["systems"]) == list(in_process["peers"].SETUPS)

@@ -10,8 +10,7 @@ from korformer.events import Event, Progress
 from korformer.model.backbone import ReformerModel
 from korformer.text.documents import ReadSettings
 from korformer.text.vocabulary import Vocabulary
-from korformer.training import corpus_sample, memory
-from korformer.training import plan as planning
+from korformer.training import corpus_sample, memory, trial
 from korformer.training.corpus_sample import planned_data, sample_corpus
 from korformer.training.loop import TrainingData
 from korformer.training.plan import PlannedData, plan
@@ -74,7 +73,7 @@ def test_passes_of_a_step_are_reckoned_from_two(data: TrainingData, tmp_path: Pa
     """A step of many passes is not made in full: that could take hours."""
     heard: list[Event] = []
     plan(settings(training={"batch_size": 1, "accumulate": 500}), planned(data), tmp_path, listen=heard.append)
-    assert max(event.done for event in heard if isinstance(event, Progress)) <= 2 * planning.STEPS
+    assert max(event.done for event in heard if isinstance(event, Progress)) <= 2 * trial.STEPS
 
 
 def test_warm_up_lengths_do_not_make_the_steps_shorter(data: TrainingData, tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_what_does_not_fit_is_not_tried(data: TrainingData, tmp_path: Path, monk
 def test_a_place_that_cannot_be_written_to_is_told(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "existing_parent", lambda path: tmp_path / "gone")
+    monkeypatch.setattr(trial, "existing_parent", lambda path: tmp_path / "gone")
     with pytest.raises(PathError, match="run: cannot be written"):
         plan(settings(), planned(data), tmp_path / "run")
 

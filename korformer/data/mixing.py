@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 
 from korformer.config import nearest
-from korformer.data.packing import Packs
+from korformer.data.packing import Packs, Reading
 from korformer.data.token_store import TokenStore
 from korformer.errors import ModelDirectoryError, UsageError
 from korformer.randomness import seed_of
@@ -48,9 +48,7 @@ class Sampler(Protocol):
 class MakeSampler(Protocol):
     """Makes the sampler of one corpus."""
 
-    def __call__(
-        self, store: TokenStore, *, pack_tokens: int, seed: int, shuffle: bool, rank: int, world_size: int
-    ) -> Sampler:
+    def __call__(self, store: TokenStore, **how: Unpack[Reading]) -> Sampler:
         """Arguments and errors as of `PackSampler`."""
 
 
@@ -146,31 +144,15 @@ def mixture(stores: Mapping[str, TokenStore], weights: Mapping[str, float]) -> M
     return Mixture(stores, weights or {name: float(store.tokens) for name, store in stores.items()})
 
 
-def sampler_of(
-    data: TokenStore | Mixture,
-    make: MakeSampler,
-    *,
-    pack_tokens: int,
-    seed: int,
-    shuffle: bool,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Sampler:
+def sampler_of(data: TokenStore | Mixture, make: MakeSampler, **how: Unpack[Reading]) -> Sampler:
     """The sampler of a corpus, or of a mixture. Arguments and errors as of `PackSampler`."""
     if not isinstance(data, Mixture):
-        return make(data, pack_tokens=pack_tokens, seed=seed, shuffle=shuffle, rank=rank, world_size=world_size)
-    samplers = {
-        name: make(
-            store,
-            pack_tokens=pack_tokens,
-            seed=seed_of("corpus", seed, name),
-            shuffle=shuffle,
-            rank=0,
-            world_size=1,
-        )
-        for name, store in data.stores.items()
-    }
-    return MixedSampler(samplers, data.weights, rank=rank, world_size=world_size)
+        return make(data, **how)
+    samplers = {}
+    for name, store in data.stores.items():
+        alone: Reading = {**how, "seed": seed_of("corpus", how["seed"], name), "rank": 0, "world_size": 1}
+        samplers[name] = make(store, **alone)
+    return MixedSampler(samplers, data.weights, rank=how.get("rank", 0), world_size=how.get("world_size", 1))
 
 
 class Turns:

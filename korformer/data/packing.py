@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,19 @@ class Packs:
 
 Rewriting = Callable[[Packs, NDArray[np.int64]], None]
 """Changes packs in place, given the number (B,) that each has among all packs of the run."""
+
+
+class _Place(TypedDict):
+    pack_tokens: int
+    seed: int
+
+
+class Reading(_Place, total=False):
+    """How a sampler reads a token store; see `PackSampler`."""
+
+    shuffle: bool
+    rank: int
+    world_size: int
 
 
 class PackSampler:

@@ -11,7 +11,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from korformer.config import Settings, nearest
 from korformer.errors import UsageError
@@ -19,7 +19,7 @@ from korformer.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from korformer.data.packing import Packs
+    from korformer.data.packing import Packs, Reading
     from korformer.data.store import TokenStore
     from korformer.events import Listener
     from korformer.model.backbone import ReformerModel, TrainingDraw
@@ -112,16 +112,7 @@ class Learner(ABC):
         self.model.initialise(seed)
 
     @abstractmethod
-    def sampler(
-        self,
-        store: TokenStore,
-        *,
-        pack_tokens: int,
-        seed: int,
-        shuffle: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> Sampler:
+    def sampler(self, store: TokenStore, **how: Unpack[Reading]) -> Sampler:
         """What the objective reads of a token store. Arguments and errors as of `PackSampler`."""
 
     @abstractmethod

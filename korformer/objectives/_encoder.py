@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from korformer.data.closed import SHORTEST, ClosedPacks
 from korformer.data.edges import TokenEdges
 from korformer.data.masking import Masked, MaskSettings, mask_tokens
-from korformer.data.packing import NO_TARGET, Packs, PackSampler
+from korformer.data.packing import NO_TARGET, Packs, PackSampler, Reading
 from korformer.errors import DivergedError, InputError
 from korformer.evaluation.scoring import evaluating
 from korformer.events import Progress
@@ -73,27 +73,9 @@ class EncoderLearner(Learner):
         self._mask_settings = settings
         self._edges = TokenEdges(vocabulary)
 
-    def sampler(
-        self,
-        store: TokenStore,
-        *,
-        pack_tokens: int,
-        seed: int,
-        shuffle: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> Sampler:
+    def sampler(self, store: TokenStore, **how: Unpack[Reading]) -> Sampler:
         """Documents back to back, each piece in [CLS] and [SEP]."""
-        inner = PackSampler(
-            store,
-            pack_tokens=pack_tokens,
-            seed=seed,
-            shuffle=shuffle,
-            rank=rank,
-            world_size=world_size,
-            predict_next=False,
-        )
-        return ClosedPacks(inner)
+        return ClosedPacks(PackSampler(store, **how, predict_next=False))
 
     def masked(self, packs: Packs, draw: TrainingDraw) -> Masked:
         """The packs with tokens hidden, as the keys say."""

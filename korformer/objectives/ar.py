@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import torch
 from pydantic import Field
@@ -22,7 +22,7 @@ from korformer.model.backbone import ReformerModel
 from korformer.objectives import BatchLoss, Learner, Term
 
 if TYPE_CHECKING:
-    from korformer.data.packing import Packs
+    from korformer.data.packing import Packs, Reading
     from korformer.data.store import TokenStore
     from korformer.events import Listener
     from korformer.model.backbone import TrainingDraw
@@ -52,27 +52,11 @@ class ArLearner(Learner):
         self._settings = settings
         self._vocabulary = vocabulary
 
-    def sampler(
-        self,
-        store: TokenStore,
-        *,
-        pack_tokens: int,
-        seed: int,
-        shuffle: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> PackSampler:
+    def sampler(self, store: TokenStore, **how: Unpack[Reading]) -> PackSampler:
         """Documents back to back, a share of their pieces laid out for filling in the middle."""
         rate, spm_share = self._settings.fim_rate, self._settings.fim_spm_share
-        return PackSampler(
-            store,
-            pack_tokens=pack_tokens,
-            seed=seed,
-            shuffle=shuffle,
-            rank=rank,
-            world_size=world_size,
-            rewrite=Infilling(self._vocabulary, rate=rate, spm_share=spm_share, seed=seed) if rate else None,
-        )
+        rewrite = Infilling(self._vocabulary, rate=rate, spm_share=spm_share, seed=how["seed"]) if rate else None
+        return PackSampler(store, **how, rewrite=rewrite)
 
     def predicted(self, packs: Packs, draw: TrainingDraw) -> Mapping[str, int]:
         """Tokens of the packs that have a next token."""

@@ -9,7 +9,7 @@ Only hidden tokens go through the output layer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 import torch
 from pydantic import Field
@@ -34,7 +34,7 @@ from korformer.objectives._encoder import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from korformer.data.packing import Packs
+    from korformer.data.packing import Packs, Reading
     from korformer.data.store import TokenStore
     from korformer.events import Listener
     from korformer.model.backbone import TrainingDraw
@@ -69,24 +69,8 @@ class MlmLearner(EncoderLearner):
         heads: dict[str, HeadSpec] = {self._pair: HeadSpec(reads="first", outputs=2)} if self._pair else {}
         super().__init__(ReformerModel(model, vocabulary.size, heads), settings, vocabulary)
 
-    def sampler(
-        self,
-        store: TokenStore,
-        *,
-        pack_tokens: int,
-        seed: int,
-        shuffle: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> Sampler:
+    def sampler(self, store: TokenStore, **how: Unpack[Reading]) -> Sampler:
         """Documents back to back, or pairs of segments."""
-        how: dict[str, Any] = {
-            "pack_tokens": pack_tokens,
-            "seed": seed,
-            "shuffle": shuffle,
-            "rank": rank,
-            "world_size": world_size,
-        }
         if self._pair is None:
             return super().sampler(store, **how)
         return PairSampler(store, self._edges, kind=self._pair, short_share=self._settings.short_share, **how)

@@ -198,9 +198,9 @@ class RtdLearner(EncoderLearner):
             scores, labels = self._judge(packs, self._replace(packs, masked, chosen, draw), None, reversible=False)
             np.add.at(said, (labels.long().cpu().numpy(), (scores > 0).long().cpu().numpy()), 1)
         return {
+            **detection_figures(said),
             "generator_accuracy": right / max(1, count),
             "generator_perplexity": perplexity(loss, count),
-            **detection_figures(said),
         }
 
 
@@ -210,9 +210,9 @@ def detection_figures(said: NDArray[np.int64]) -> dict[str, float]:
     precision = found / max(1, int(said[:, 1].sum()))
     recall = found / max(1, replaced)
     return {
+        "replaced_f1": 2 * precision * recall / (precision + recall) if found else 0.0,
         "replaced_precision": precision,
         "replaced_recall": recall,
-        "replaced_f1": 2 * precision * recall / (precision + recall) if found else 0.0,
         "discriminator_accuracy": int(np.trace(said)) / max(1, tokens),
         "always_original_accuracy": 1 - replaced / max(1, tokens),
         "tokens": float(tokens),

@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import torch
-from measuring import Facts, arguments_parser, run_benchmark, settings_from
-from peers import Shape, korformer_model
+from measuring import Facts, arguments_parser, measure, run_benchmark
+from peers import Shape, korformer_model, shape_of, shape_options
 
 from korformer.model.decode import DecodeState
 
@@ -49,33 +50,27 @@ WAYS: dict[str, Callable[[DecodeState, list[int]], torch.Tensor]] = {
 
 
 def measurement(specification: Facts) -> Facts:
-    """Not used: everything happens in one process."""
-    raise NotImplementedError
+    """The scores after reading in one way, and what greedy decoding then writes."""
+    shape = Shape(**specification["shape"])
+    model = korformer_model(shape).eval()
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(5, shape.vocabulary, (specification["tokens"],), generator=generator).tolist()
+    state = model.new_state()
+    first = scores = WAYS[specification["way"]](state, tokens)
+    text: list[int] = []
+    for _ in range(specification["write"]):
+        text.append(int(scores.argmax()))
+        scores = state.append(text[-1:])
+    return {"scores": first.tolist(), "text": text}
 
 
 def benchmark(options: argparse.Namespace) -> tuple[Facts, str, list[str]]:
     """Read in every way and compare."""
-    shape = Shape(
-        length=options.length,
-        dim=options.dim,
-        depth=options.depth,
-        heads=options.heads,
-        vocabulary=options.vocabulary,
-        more=settings_from(options.set),
-    )
-    model = korformer_model(shape).eval()
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(5, shape.vocabulary, (options.tokens,), generator=generator).tolist()
-    found: dict[str, tuple[torch.Tensor, list[int]]] = {}
-    for name, read in WAYS.items():
-        state = model.new_state()
-        first = scores = read(state, tokens)
-        text: list[int] = []
-        for _ in range(options.write):
-            text.append(int(scores.argmax()))
-            scores = state.append(text[-1:])
-        found[name] = first, text
-        print(f"  {name}", file=sys.stderr, flush=True)
+    base = {"shape": asdict(shape_of(options)), "tokens": options.tokens, "write": options.write}
+    found = {}
+    for name in WAYS:
+        facts = measure(__file__, {**base, "way": name})
+        found[name] = torch.tensor(facts["scores"]), facts["text"]
     expected, expected_text = found["at once"]
     rows = {
         name: {
@@ -96,14 +91,9 @@ def benchmark(options: argparse.Namespace) -> tuple[Facts, str, list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print, and write where asked."""
     parser = arguments_parser(__doc__)
-    parser.add_argument("--length", type=int, default=5120, help="window of the model")
+    shape_options(parser, length=5120)
     parser.add_argument("--tokens", type=int, default=2000, help="tokens to read (default 2000)")
     parser.add_argument("--write", type=int, default=100, help="tokens to write greedily (default 100)")
-    parser.add_argument("--dim", type=int, default=768)
-    parser.add_argument("--depth", type=int, default=12)
-    parser.add_argument("--heads", type=int, default=12)
-    parser.add_argument("--vocabulary", type=int, default=22000)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of korformer's ModelConfig")
     return run_benchmark(parser, arguments, measurement, benchmark)
 
 

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from measuring import Facts, arguments_parser, interleave, run_benchmark, settings_from
-from peers import Shape
+from measuring import Facts, arguments_parser, interleave, run_benchmark
+from peers import shape_of, shape_options
 from training import OURS, SMALL, measurement, ratios, specifications, system_rows, table
 
 PEERS = ("reformer-pytorch", "reformer-pytorch, tuned", "dense", "dense, tuned")
@@ -25,15 +25,7 @@ PEERS = ("reformer-pytorch", "reformer-pytorch, tuned", "dense", "dense, tuned")
 
 def benchmark(options: argparse.Namespace) -> tuple[Facts, str, list[str]]:
     """Measure every system in turns."""
-    shape = Shape(
-        length=options.length,
-        dim=options.dim,
-        depth=options.depth,
-        heads=options.heads,
-        vocabulary=options.vocabulary,
-        causal=False,
-        more=settings_from(options.set),
-    )
+    shape = shape_of(options, causal=False)
     names = [OURS, SMALL, *PEERS]
     specified = {
         name: {**specification, "batch": options.batch, "unmeasured": 1, "steps": 1}
@@ -57,13 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and write it where asked."""
     parser = arguments_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="processes of each system (default 3)")
-    parser.add_argument("--length", type=int, default=512)
+    shape_options(parser, length=512, dim=512, depth=6, heads=8)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--depth", type=int, default=6)
-    parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--vocabulary", type=int, default=22000)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of korformer's ModelConfig")
     return run_benchmark(parser, arguments, measurement, benchmark)
 
 

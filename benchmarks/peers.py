@@ -10,6 +10,7 @@ Legend: B samples, T tokens, D model width, H heads, d head width, V vocabulary.
 from __future__ import annotations
 
 import math
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from measuring import settings_from
 from reformer_pytorch import ReformerLM
 from torch import Tensor, nn
 
@@ -71,6 +73,27 @@ class Shape:
             "attention": "causal_lsh" if self.causal else "lsh",
         }
         return ModelConfig(**{**values, **self.more})
+
+
+def shape_options(parser: ArgumentParser, *, length: int, dim: int = 768, depth: int = 12, heads: int = 12) -> None:
+    """Add the options that `shape_of` reads, with these defaults."""
+    sizes = {"length": length, "dim": dim, "depth": depth, "heads": heads, "vocabulary": 22000}
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"of the model (default {default})")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of korformer's ModelConfig")
+
+
+def shape_of(options: Namespace, **more: Any) -> Shape:
+    """The shape that the options give, and further fields of it."""
+    return Shape(
+        length=options.length,
+        dim=options.dim,
+        depth=options.depth,
+        heads=options.heads,
+        vocabulary=options.vocabulary,
+        more=settings_from(options.set),
+        **more,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,9 +34,8 @@ from measuring import (
     peak_bytes,
     resident_bytes,
     run_benchmark,
-    settings_from,
 )
-from peers import IGNORED, NOTEBOOK_SETUPS, SETUPS, Setup, Shape, Trained, build
+from peers import IGNORED, NOTEBOOK_SETUPS, SETUPS, Setup, Shape, Trained, build, shape_of, shape_options
 
 from korformer.training.allocator import keep_freed_memory
 
@@ -191,15 +190,7 @@ def ratios(rows: Mapping[str, Facts]) -> Facts:
 
 def benchmark(options: argparse.Namespace) -> tuple[Facts, str, list[str]]:
     """Measure every system in turns."""
-    shape = Shape(
-        length=options.length,
-        dim=options.dim,
-        depth=options.depth,
-        heads=options.heads,
-        vocabulary=options.vocabulary,
-        bucket_size=options.bucket_size,
-        more=settings_from(options.set),
-    )
+    shape = shape_of(options, bucket_size=options.bucket_size)
     expected = [name for name in SETUPS if shape.length <= LONGEST.get(name, shape.length)]
     systems = [name for name in expected if options.only is None or name in options.only]
     everything = shape.length > FULL_UPTO or options.quick
@@ -223,17 +214,12 @@ def benchmark(options: argparse.Namespace) -> tuple[Facts, str, list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and write it where asked."""
     parser = arguments_parser(__doc__)
-    parser.add_argument("--length", type=int, default=5120, help="tokens of the sample (default 5120)")
+    shape_options(parser, length=5120)
     parser.add_argument("--rounds", type=int, default=3, help="processes of each system (default 3)")
-    parser.add_argument("--dim", type=int, default=768)
-    parser.add_argument("--depth", type=int, default=12)
-    parser.add_argument("--heads", type=int, default=12)
-    parser.add_argument("--vocabulary", type=int, default=22000)
     parser.add_argument("--bucket-size", type=int, default=64)
     parser.add_argument("--full", action="store_true", help="extrapolate nothing")
     parser.add_argument("--quick", action="store_true", help="extrapolate everything")
     parser.add_argument("--only", nargs="+", choices=list(SETUPS), help="leave the others out (nothing is written)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of korformer's ModelConfig")
     return run_benchmark(parser, arguments, measurement, benchmark)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from reformer_pytorch.reformer_pytorch import FeedForward, LSHSelfAttention, ReZero
 from torch import Tensor, nn
 
+from korformer.model.attention.ordered import linear
 from korformer.model.positions import rotate
 
 FEED_FORWARD_TOKENS = 1024
@@ -45,8 +46,8 @@ def scale_output(wrapper: nn.Module, y: Tensor) -> Tensor:
 def project(attention: LSHSelfAttention, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
     """Shared query-key and value vectors, each (B, H, T, d)."""
     B, T, _ = x_BTD.shape
-    qk = attention.toqk(x_BTD)
-    v = attention.tov(x_BTD).repeat(1, 1, attention.v_head_repeats)
+    qk = linear(attention.toqk, x_BTD)
+    v = linear(attention.tov, x_BTD).repeat(1, 1, attention.v_head_repeats)
     qk_BHTd, v_BHTd = (y.view(B, T, attention.heads, -1).transpose(1, 2) for y in (qk, v))
     return qk_BHTd, v_BHTd
 
@@ -59,17 +60,17 @@ def queries_and_keys(qk_BHTd: Tensor, angles_BTd: Tensor | None) -> tuple[Tensor
 
 def finish_attention(wrapper: nn.Module, out_BHTd: Tensor) -> Tensor:
     """Merge the heads and project back, (B, T, D)."""
-    merged: Tensor = inner_attention(wrapper).to_out(out_BHTd.transpose(1, 2).flatten(2))
+    merged: Tensor = linear(inner_attention(wrapper).to_out, out_BHTd.transpose(1, 2).flatten(2))
     return scale_output(wrapper, merged)
 
 
 def apply_feed_forward(wrapper: nn.Module, x_BTD: Tensor, drop: Drop | None = None) -> Tensor:
     """A wrapped feed-forward block, (B, T, D); `drop` is applied to its hidden units (B, T, F)."""
     block = inner_feed_forward(wrapper)
-    hidden = block.w1(norm_input(wrapper, x_BTD))
+    hidden = linear(block.w1, norm_input(wrapper, x_BTD))
     if block.glu:
         hidden, gate = hidden.chunk(2, dim=-1)
         hidden = block.act(hidden) * gate
     else:
         hidden = block.act(hidden)
-    return scale_output(wrapper, block.w2(hidden if drop is None else drop(hidden)))
+    return scale_output(wrapper, linear(block.w2, hidden if drop is None else drop(hidden)))

@@ -12,6 +12,7 @@ from korformer.objectives import Learner
 from korformer.storage.failures import human_bytes
 from korformer.training.distributed import Group
 from korformer.training.memory import SHARE_OF_FREE, Fit, StepMemory, fit, free_bytes
+from korformer.training.optimizer import kept_numbers
 from korformer.training.precision import Precision
 from korformer.training.settings import RunSettings
 from korformer.training.sharing import divided
@@ -31,6 +32,7 @@ def fit_of(settings: RunSettings, learner: Learner, device: torch.device, precis
         found = fit(
             learner.shapes,
             parameters=sum(parameter.numel() for parameter in learner.module.parameters()),
+            kept=kept_numbers(learner.module, training),
             vocabulary_size=learner.model.vocabulary_size,
             sequences=size * passes,
             pack_tokens=settings.pack_tokens,

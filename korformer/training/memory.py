@@ -66,7 +66,7 @@ class StepMemory:
         process: Python and torch; 0 on a GPU.
         weights: in fp32.
         gradients: as many, and with reversible layers in several passes the sums of the pass beside them.
-        optimizer: AdamW's two moments.
+        optimizer: what it keeps of every parameter.
         activations: what layers keep for backward, and the work of the layer or output layer that needs most.
     """
 
@@ -90,6 +90,7 @@ def step_memory(
     shapes: Sequence[ModelConfig],
     *,
     parameters: int,
+    kept: int,
     vocabulary_size: int,
     tokens: int,
     passes: int,
@@ -102,6 +103,7 @@ def step_memory(
     Args:
         shapes: of every model that a pass runs through.
         parameters: numbers that are trained.
+        kept: numbers that the optimizer keeps of them.
         vocabulary_size: V.
         tokens: of a pass, over all its sequences.
         passes: of a step.
@@ -130,7 +132,7 @@ def step_memory(
         process=0 if on_gpu else PROCESS_BYTES,
         weights=BYTES * parameters,
         gradients=gradients,
-        optimizer=2 * BYTES * parameters,
+        optimizer=BYTES * kept,
         activations=int(activations),
     )
 
@@ -170,6 +172,7 @@ def fit(
     shapes: Sequence[ModelConfig],
     *,
     parameters: int,
+    kept: int,
     vocabulary_size: int,
     sequences: int,
     pack_tokens: int,
@@ -184,7 +187,7 @@ def fit(
 
     Args:
         shapes: of the models; their weights are in memory already.
-        parameters, vocabulary_size, narrow, device: see `step_memory`.
+        parameters, kept, vocabulary_size, narrow, device: see `step_memory`.
         sequences: of a step, in this process.
         pack_tokens: of a sequence.
         largest: most sequences of a pass.
@@ -199,6 +202,7 @@ def fit(
             memory = step_memory(
                 shapes,
                 parameters=parameters,
+                kept=kept,
                 vocabulary_size=vocabulary_size,
                 tokens=size * pack_tokens,
                 passes=sequences // size,

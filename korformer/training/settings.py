@@ -54,16 +54,24 @@ class TrainingSettings(Settings):
     """Highest learning rate."""
     final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Learning rate of the last step as a share of the highest."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Shape of the learning rate after warm-up."""
+    schedule: Literal["cosine", "linear", "constant", "trapezoid"] = "cosine"
+    """Shape of the learning rate after warm-up. trapezoid: constant until it falls in a line at the end, so that steps
+    can be added or taken away on the way."""
+    fall_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the steps over which a trapezoid falls."""
     warmup_steps: CountOrNone = 100
     """Steps over which the learning rate rises from zero."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """What steps. muon: orthogonal momentum for the matrices of the layers, AdamW for everything else; it takes the
+    same learning rate and decay."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decay of AdamW on matrices; biases, norms and embeddings have none."""
+    """Decay on matrices; biases, norms and embeddings have none."""
     beta1: Share = 0.9
     """AdamW's decay of the mean gradient."""
     beta2: Share = 0.95
     """AdamW's decay of the mean squared gradient."""
+    momentum: Share = 0.95
+    """Muon's decay of the mean gradient."""
     epsilon: Positive = 1e-8
     """AdamW's guard against division by zero."""
     clip: Annotated[float, Field(ge=0)] = 1.0

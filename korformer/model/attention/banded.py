@@ -9,8 +9,9 @@ or float64 weighs as exactly zero as soon as there is any other key. The log-sum
 SELF_BIAS, so a merge over several rounds weighs it as zero too unless all rounds are empty, and then all of
 them hold the token's own value.
 
-Scores, softmax and their gradients are plain batched products over the chunks. On a CPU the caller gives a head at
-a time, so that scores stay in the cache; then they are faster than torch's flash kernel.
+Scores, softmax and their gradients are plain batched products over the chunks, forward so that a row's result hangs on
+its own keys alone (`ordered`). On a CPU the caller gives a head at a time, so that scores stay in the cache; then they
+are faster than torch's flash kernel.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from korformer.model.attention.ordered import attend
 
 SELF_BIAS = -1e3
 """Added to a token's score for itself: far below any real score, near enough to zero for fp32 to keep its digits."""
@@ -115,7 +118,7 @@ def forward(
     lse_NT = q_NTd.new_empty(N, T, dtype=torch.promote_types(q_NTd.dtype, torch.float32))
     for chunks in _chunk_ranges(N, T // chunk, chunk, q_NTd.device):
         ranks = slice(chunks.start * chunk, chunks.stop * chunk)
-        out, lse = chunk_forward(
+        out, lse = attend(
             q_NTd[:, ranks].view(N, -1, chunk, d),
             with_previous_chunk(k_NTd, chunk, chunks),
             with_previous_chunk(v_NTd, chunk, chunks),
@@ -124,20 +127,6 @@ def forward(
         out_NTd[:, ranks] = out.flatten(1, 2)
         lse_NT[:, ranks] = lse.flatten(1, 2)
     return out_NTd, lse_NT
-
-
-def chunk_forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention of every chunk to its keys: output (..., W, d) and log-sum-exp (..., W).
-
-    Args:
-        q: (..., W, d) queries.
-        k, v: (..., K, d) keys and values.
-        bias: (..., W, K) or what broadcasts to it, added to the scores; no row may be -inf throughout.
-    """
-    scores, share = _scores_and_shares(q, k, bias)
-    # The highest score s has the share exp(s - lse); softmax is the fast exponential, and it keeps lse's digits.
-    lse = scores.amax(dim=-1) - share.amax(dim=-1).to(scores.dtype).log()
-    return share @ v, lse
 
 
 def _scores_and_shares(q: Tensor, k: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

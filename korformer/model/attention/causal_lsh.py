@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from korformer.model.attention import banded
+from korformer.model.attention.ordered import merge
 from korformer.model.attention.sorting import sort_groups
 
 
@@ -89,16 +90,8 @@ def merged_forward(
         inverse = _inverse(order)
         lse_GRT = lse_NT.view_as(inverse).gather(2, inverse)
         total_GT[part] = torch.logsumexp(lse_GRT, dim=1)
-        share_GRT = torch.softmax(lse_GRT, dim=1)
-        _weighted_sum(_to_times(out_NTd, inverse), share_GRT.to(q.dtype), out=merged_GTd[part])
+        merged_GTd[part] = merge(_to_times(out_NTd, inverse).unbind(1), lse_GRT.unbind(1))
     return merged_GTd, total_GT
-
-
-def _weighted_sum(x_GRTd: Tensor, share_GRT: Tensor, *, out: Tensor) -> None:
-    """Sum over the rounds of the rows times their shares, into (G, T, d)."""
-    torch.mul(x_GRTd[:, 0], share_GRT[:, 0, :, None], out=out)
-    for r in range(1, x_GRTd.shape[1]):
-        out.addcmul_(x_GRTd[:, r], share_GRT[:, r, :, None])
 
 
 def merged_backward(

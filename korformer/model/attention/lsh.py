@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from korformer.model.attention import banded
+from korformer.model.attention.ordered import attend
 from korformer.model.attention.sorting import sort_groups
 
 SLICE_BIAS_BYTES = {"cpu": 3 * 2**20}
@@ -86,7 +87,7 @@ class _Lsh(torch.autograd.Function):
             outs, lses = [], []
             for chunks in group.slices():
                 own, around = group.own(chunks), group.around(chunks)
-                out, lse = banded.chunk_forward(
+                out, lse = attend(
                     group.cut(q.gather(group, own)),
                     group.cut_overlapping(k.gather(group, around)),
                     group.cut_overlapping(v.gather(group, around)),

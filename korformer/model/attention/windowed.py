@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from korformer.model.attention import banded
+from korformer.model.attention.ordered import attend
 
 BIAS_BYTES = 2**22
 """Additive mask that exists at a time."""
@@ -66,7 +67,7 @@ class _Blocks(torch.autograd.Function):
             keys, values = (_with_ends(x[sample], base_WK) for x in (k_BHTd, v_BHTd))
             for blocks, bias in _slices(documents_BT[sample], base_WK):
                 tokens = slice(blocks.start * W, blocks.stop * W)
-                out, lse = banded.chunk_forward(
+                out, lse = attend(
                     _own(q_BHTd[sample], W, blocks),
                     _around(keys, base_WK, blocks),
                     _around(values, base_WK, blocks),

@@ -12,18 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from korformer.model.attention import flash
 from korformer.model.attention.banded import SELF_BIAS
-from korformer.model.attention.flash import attend, attend_causally
+from korformer.model.attention.ordered import NEVER, attend, merge
 from korformer.model.decode.pages import BucketPages
-
-NEVER = -1e9
-"""Added to the score of what must not be seen. Far below SELF_BIAS, and finite: rows without any token stay numbers."""
 
 GATHER_BYTES = 16 * 2**20
 """Gathered keys and values that exist at a time."""
 
-NEAR_QUERIES = 256
-"""Queries of a block of near heads."""
+NEAR_KEYS = 512
+"""Keys that a block of near heads sees, where its window leaves room for `NEAR_QUERIES` in that; oneDNN adds up more
+in another order.
+"""
+NEAR_QUERIES = 64
 
 Gather = Callable[[Tensor], Tensor]
 """From (…,) entries of one head, positions counted from 1, to keys and values (…, 2d); anything for 0."""
@@ -35,16 +36,7 @@ def _halves(kv: Tensor) -> tuple[Tensor, Tensor]:
     return kv[..., :d], kv[..., d:]
 
 
-def merge(outs: list[Tensor], lses: list[Tensor]) -> Tensor:
-    """One softmax over several sets of keys: outputs (…, d) and log-sum-exps (…) of each to (…, d)."""
-    share = torch.softmax(torch.stack(lses), dim=0)[..., None]
-    merged = outs[0] * share[0]
-    for out, part in zip(outs[1:], share[1:], strict=True):
-        merged += out * part
-    return merged
-
-
-def near(q_nHd: Tensor, kv_SH2d: Tensor, begins: Tensor, first: int, offset: int) -> Tensor:
+def near(q_nHd: Tensor, kv_SH2d: Tensor, begins: Tensor, first: int, offset: int, window: int) -> Tensor:
     """Attention of each new token to the positions from its `begins` up to before its own, (n, H, d).
 
     Args:
@@ -53,11 +45,13 @@ def near(q_nHd: Tensor, kv_SH2d: Tensor, begins: Tensor, first: int, offset: int
         begins: (n,) the first position that each may see; not falling.
         first: position of the first new token.
         offset: position of the first row of `kv_SH2d`.
+        window: most positions that one may see.
     """
     n = q_nHd.shape[0]
     out_nHd = torch.empty_like(q_nHd)
-    for start in range(0, n, NEAR_QUERIES):
-        block = slice(start, min(start + NEAR_QUERIES, n))
+    queries = max(NEAR_QUERIES, NEAR_KEYS - window)
+    for start in range(0, n, queries):
+        block = slice(start, min(start + queries, n))
         low, high = int(begins[start]), first + block.stop
         at_Q1 = torch.arange(first + block.start, high, device=q_nHd.device)[:, None]
         key_S = torch.arange(low, high, device=q_nHd.device)
@@ -82,13 +76,13 @@ def everything(q_nHd: Tensor, kv_SH2d: Tensor, first: int) -> Tensor:
     kv = kv_SH2d.transpose(0, 1)[None]
     outs, lses = [], []
     if first:
-        out, lse = attend(q, *_halves(kv[:, :, :first]))
+        out, lse = flash.attend(q, *_halves(kv[:, :, :first]))
         outs.append(out)
         lses.append(lse)
     among = q_nHd.new_zeros(1, H, n, d)
     among_lse = torch.full((1, H, n), float("-inf"), dtype=q_nHd.dtype, device=q_nHd.device)
     if n > 1:
-        among[:, :, 1:], among_lse[:, :, 1:] = attend_causally(q[:, :, 1:], *_halves(kv[:, :, first:-1]))
+        among[:, :, 1:], among_lse[:, :, 1:] = flash.attend_causally(q[:, :, 1:], *_halves(kv[:, :, first:-1]))
     if not first:
         among[:, :, 0] = kv[:, :, 0, d:]
         return among[0].transpose(0, 1)

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from korformer.model.decode.layouts import Layout, product
+
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -25,6 +27,7 @@ SHARED_BYTES = 4 * 2**20
 """A matrix of this size or more is worth waking the other threads for; that costs some 40 microseconds."""
 
 Product = Callable[[Tensor], Tensor]
+"""From one row, (1, N), to another, (1, M)."""
 
 
 class Threads:
@@ -44,8 +47,25 @@ class Threads:
         finally:
             torch.set_num_threads(before)
 
+    def shared(self, product: Product) -> Product:
+        """The product on all threads."""
 
-def matrix(weight_MN: Tensor, bias_M: Tensor | None, precision: Precision, threads: Threads) -> Product:
+        def on_all(x: Tensor) -> Tensor:
+            before = torch.get_num_threads()
+            if self.all <= before:
+                return product(x)
+            torch.set_num_threads(self.all)
+            try:
+                return product(x)
+            finally:
+                torch.set_num_threads(before)
+
+        return on_all
+
+
+def matrix(
+    weight_MN: Tensor, bias_M: Tensor | None, precision: Precision, threads: Threads, layout: Layout | None = None
+) -> Product:
     """The function from (1, N) to weight @ x + bias, (1, M).
 
     Args:
@@ -54,25 +74,16 @@ def matrix(weight_MN: Tensor, bias_M: Tensor | None, precision: Precision, threa
         precision: fp32 keeps the weight; bf16 rounds it; int8 rounds it to 255 steps, symmetric, per row, and every
             input vector to 256 steps of its own range.
         threads: of the step.
+        layout: of an fp32 matrix whose products are to have the bits of the parallel ones.
     """
     weight_MN = weight_MN.detach()
     bias_M = None if bias_M is None else bias_M.detach()
+    if layout is not None and precision == "fp32":
+        in_order = product(weight_MN, bias_M, layout)
+        return threads.shared(in_order) if layout.shared else in_order
     make = {"fp32": _full, "bf16": _half, "int8": _byte}[precision]
-    product, stored_bytes = make(weight_MN, bias_M)
-    if stored_bytes < SHARED_BYTES or weight_MN.device.type != "cpu":
-        return product
-
-    def shared(x: Tensor) -> Tensor:
-        before = torch.get_num_threads()
-        if threads.all <= before:
-            return product(x)
-        torch.set_num_threads(threads.all)
-        try:
-            return product(x)
-        finally:
-            torch.set_num_threads(before)
-
-    return shared
+    made, stored_bytes = make(weight_MN, bias_M)
+    return made if stored_bytes < SHARED_BYTES or weight_MN.device.type != "cpu" else threads.shared(made)
 
 
 def quantise(weight_MN: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,9 +123,9 @@ def _half(weight_MN: Tensor, bias_M: Tensor | None) -> tuple[Product, int]:
 
             return by_mkldnn
 
-        product = _first(pack, weight_MN.shape[1])
-        if product is not None:
-            return product, stored
+        packed = _first(pack, weight_MN.shape[1])
+        if packed is not None:
+            return packed, stored
 
     def plain(x: Tensor) -> Tensor:
         y = F.linear(x.to(torch.bfloat16), half_MN).float()
@@ -128,9 +139,9 @@ def _byte(weight_MN: Tensor, bias_M: Tensor | None) -> tuple[Product, int]:
     stored = byte_MN.numel()
     if weight_MN.device.type == "cpu":
         for pack in (_packed_by_fbgemm, _packed_for_bf16):
-            product = _first(lambda pack=pack: pack(byte_MN, scale_M, bias_M), weight_MN.shape[1])  # type: ignore[misc]
-            if product is not None:
-                return product, stored
+            packed = _first(lambda pack=pack: pack(byte_MN, scale_M, bias_M), weight_MN.shape[1])  # type: ignore[misc]
+            if packed is not None:
+                return packed, stored
     rounded_MN = byte_MN.to(weight_MN.dtype) * scale_M[:, None]
     return lambda x: F.linear(x, rounded_MN, bias_M), stored
 
@@ -151,16 +162,16 @@ def _packed_by_fbgemm(byte_MN: Tensor, scale_M: Tensor, bias_M: Tensor | None) -
         torch.backends.quantized.engine = engine
     # Without VNNI instructions pairs of products are summed in 16 bits, where 8 bits of input would overflow.
     reduce_range = not _has_vnni()
-    product = torch.ops.quantized.linear_dynamic
-    return lambda x: product(x, packed, reduce_range)
+    multiply = torch.ops.quantized.linear_dynamic
+    return lambda x: multiply(x, packed, reduce_range)
 
 
 def _packed_for_bf16(byte_MN: Tensor, scale_M: Tensor, bias_M: Tensor | None) -> Product:
     scales = scale_M.to(torch.bfloat16)
-    product = torch.ops.aten._weight_int8pack_mm
+    multiply = torch.ops.aten._weight_int8pack_mm
 
     def by_rows(x: Tensor) -> Tensor:
-        y = product(x.to(torch.bfloat16), byte_MN, scales).float()
+        y = multiply(x.to(torch.bfloat16), byte_MN, scales).float()
         return cast("Tensor", y if bias_M is None else y.add_(bias_M))
 
     return by_rows
@@ -178,15 +189,15 @@ def _has_vnni() -> bool:
 
 def _first(pack: Callable[[], Product], inputs: int) -> Product | None:
     try:
-        product = pack()
+        packed = pack()
     except (AttributeError, NotImplementedError, RuntimeError):
         return None
-    return product if _works(product, inputs) else None
+    return packed if _works(packed, inputs) else None
 
 
-def _works(product: Product, inputs: int) -> bool:
+def _works(multiply: Product, inputs: int) -> bool:
     try:
-        product(torch.zeros(1, inputs))
+        multiply(torch.zeros(1, inputs))
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
     return True

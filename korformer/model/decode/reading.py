@@ -104,7 +104,7 @@ class ChunkReader:
             begins = ((positions // window - 1) * window if plan.blocks else positions - window).clamp_min(0)
             low = plan.near_begin(first, window)
             kv = context.key_values.span(plan.number, low, first + n)[:, :near]
-            parts.append(blockwise.near(q_nHd[:, :near], kv, begins, first, low))
+            parts.append(blockwise.near(q_nHd[:, :near], kv, begins, first, low, (2 if plan.blocks else 1) * window))
         if plan.far == "full":
             kv = context.key_values.span(plan.number, 0, first + n)[:, near:]
             parts.append(blockwise.everything(q_nHd[:, near:], kv, first))

@@ -6,6 +6,7 @@ Legend: T tokens so far, H heads, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,8 @@ class DecodeState:
             self._tokens += chunk
             done += len(chunk)
         self._stepper.seen = [] if self.watch else None
-        with self._weights.threads.stepping():
+        in_order = fast_products() if self._weights.ordered else nullcontext()
+        with in_order, self._weights.threads.stepping():
             for token in tokens[done:]:
                 mean_1D = self._stepper.step(self._context, token)
                 self._tokens.append(token)

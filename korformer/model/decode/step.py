@@ -1,6 +1,6 @@
 """One token: a few operations a layer, whatever the length of the context.
 
-Legend: H heads, d head width, D model width, R rounds, S entries that a head may see, T tokens so far.
+Legend: H heads, d head width, D model width, R rounds, S entries that a head may see in a round, T tokens so far.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from korformer.model.attention.banded import SELF_BIAS
+from korformer.model.attention.ordered import NEVER, merge_once, weigh_once
 from korformer.model.config import ModelConfig
 from korformer.model.decode.context import Context, LayerPlan
 from korformer.model.decode.frozen import frozen_entries
@@ -33,25 +34,20 @@ class Stepper:
     weights: DecodeWeights
     plans: tuple[LayerPlan, ...]
     seen: list[Tensor] | None = None
-    _constants: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
-    _self_bias: Tensor = field(init=False)
-    _no_bias: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        like = self.weights.embedding
-        self._self_bias, self._no_bias = like.new_tensor(SELF_BIAS), like.new_tensor(0.0)
+    _constants: dict[tuple[int, int, int, int], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+    _self_bias: dict[int, Tensor] = field(default_factory=dict)
 
     def step(self, context: Context, token: int) -> Tensor:
         """Read the next token; the mean of the residual streams, (1, D)."""
         weights, position = self.weights, context.key_values.length
         own_row = context.key_values.take(1).start
-        turn_k = None if weights.turns is None else weights.turns[position]
+        turn_2d = None if weights.turns is None else weights.turns[position]
         buckets: dict[str, list[Tensor]] = {far: [] for far in context.pages}
         if self.seen is not None:
             self.seen.clear()
         x1 = x2 = embed(weights, token, position)
         for plan, layer in zip(self.plans, weights.layers, strict=True):
-            attended = self._attend(context, plan, layer, x2, position, own_row, turn_k, buckets)
+            attended = self._attend(context, plan, layer, x2, position, own_row, turn_2d, buckets)
             x1 = x1 + layer.merge_heads(attended)
             x2 = x2 + layer.narrow(activate(layer, layer.widen(layer.norm_feed_forward(x1))))
         for far, pages in context.pages.items():
@@ -66,15 +62,15 @@ class Stepper:
         x_1D: Tensor,
         position: int,
         own_row: int,
-        turn_k: Tensor | None,
+        turn_2d: Tensor | None,
         buckets: dict[str, list[Tensor]],
     ) -> Tensor:
         """Output of all heads side by side, (1, H x d)."""
         H, d, near = self.config.heads, self.config.head_width, plan.near
         both_rd = layer.queries_values(layer.norm_attention(x_1D)).view(-1, d)
         q_Hd = qk_Hd = both_rd[:H]
-        if turn_k is not None and plan.turned < H:
-            q_Hd = turn(qk_Hd, turn_k, plan.turned)
+        if turn_2d is not None and plan.turned < H:
+            q_Hd = turn(qk_Hd, turn_2d, plan.turned)
         rows = context.key_values.layer(plan.number)
         own_k, own_v = rows[own_row].view(H, 2, d).unbind(1)
         normalise(q_Hd, out=own_k)
@@ -83,9 +79,9 @@ class Stepper:
         seen: list[Tensor] = []
         if near:
             begin = plan.near_begin(position, self.config.near_window)
-            parts.append(self._span(context, plan, q_Hd[:near], slice(0, near), begin, position, seen))
+            parts.append(self._near(context, rows, q_Hd[:near], begin, position, seen))
         if plan.far == "full":
-            parts.append(self._span(context, plan, q_Hd[near:], slice(near, H), 0, position, seen))
+            parts.append(self._span(context, plan, q_Hd[near:], slice(near, H), position, seen))
         elif plan.far != "none":
             assert layer.rotations is not None
             q_hd, qk_hd = (q_Hd[near:], qk_Hd[near:]) if near else (q_Hd, qk_Hd)
@@ -94,34 +90,45 @@ class Stepper:
             pages = context.pages[plan.far]
             if plan.far == "causal_lsh":
                 entries = pages.newest(plan.pages, bucket_R, self.config.bucket_window)
+                entries_HRS = entries.view(H - near, self.config.n_hashes, -1)
             else:
                 entries = frozen_entries(pages, plan.pages, bucket_R, position, self.config.bucket_size)
-            entries_HS = entries.view(H - near, -1)
-            parts.append(self._scattered(context, rows, q_hd, near, entries_HS, position, own_row, seen))
+                entries_HRS = entries.view(H - near, 1, -1)
+            parts.append(self._scattered(context, rows, q_hd, near, entries_HRS, position, own_row, seen))
         if self.seen is not None:
             self.seen.append(torch.cat(seen))
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(1, H * d)
 
     def _span(
+        self, context: Context, plan: LayerPlan, q_Hd: Tensor, heads: slice, position: int, seen: list[Tensor]
+    ) -> Tensor:
+        """Attention to all positions before the token's own, (H, d)."""
+        d = q_Hd.shape[1]
+        alone = position == 0
+        kv_HSd = context.key_values.span(plan.number, 0, position + alone)[:, heads].transpose(0, 1)
+        if self.seen is not None:
+            scores_HS = (kv_HSd[..., :d] @ q_Hd[..., None])[..., 0] * d**-0.5
+            seen.append(F.pad(torch.softmax(scores_HS, dim=1), (0, 1 - alone)))
+        k, v = (kv_HSd[None, ..., half] for half in (slice(d), slice(d, None)))
+        return F.scaled_dot_product_attention(q_Hd[None, :, None], k, v, scale=d**-0.5).view(q_Hd.shape)
+
+    def _near(
         self,
         context: Context,
-        plan: LayerPlan,
+        rows: Tensor,
         q_Hd: Tensor,
-        heads: slice,
         begin: int,
         position: int,
         seen: list[Tensor],
     ) -> Tensor:
-        """Attention to the positions from `begin` up to before the token's own, (H, d)."""
-        d = q_Hd.shape[1]
-        alone = begin == position
-        kv_HSd = context.key_values.span(plan.number, begin, position + alone)[:, heads].transpose(0, 1)
+        """Attention of the first heads to the positions from `begin` up to before the token's own, (H, d)."""
+        end = max(position, begin + 1)
+        entries_S = torch.arange(begin + 1, end + 1, dtype=torch.int32, device=rows.device)
+        entries_HRS = context.key_values.entries_of(entries_S).expand(len(q_Hd), 1, -1)
+        out_Hd, weights_HRS = self._gathered(rows, q_Hd, 0, entries_HRS, None)
         if self.seen is not None:
-            dense = q_Hd.new_zeros(q_Hd.shape[0], position + 1)
-            scores = (kv_HSd[..., :d] @ q_Hd[..., None])[..., 0] * d**-0.5
-            dense[:, begin : position + alone] = torch.softmax(scores, dim=1)
-            seen.append(dense)
-        return kv_HSd[:, 0, d:] if alone else _weigh(q_Hd, kv_HSd, None)
+            seen.append(F.pad(weights_HRS[:, 0], (begin, position + 1 - end)))
+        return out_Hd
 
     def _scattered(
         self,
@@ -129,48 +136,65 @@ class Stepper:
         rows: Tensor,
         q_Hd: Tensor,
         first_head: int,
-        entries_HS: Tensor,
+        entries_HRS: Tensor,
         position: int,
         own_row: int,
         seen: list[Tensor],
     ) -> Tensor:
-        """Attention to the given entries as one multiset, or to itself where there is none, (H, d)."""
-        H, d = q_Hd.shape
-        all_heads, S = rows.shape[1], entries_HS.shape[1]
-        head_H1, each = self._constant(S, first_head, H, all_heads, rows.device)
-        missing = entries_HS == 0
-        places = context.key_values.entries_of(entries_HS)  # rows counted from 1, as entries are positions from 1
-        at = torch.add(head_H1, torch.where(missing, own_row + 1, places), alpha=all_heads).view(-1)
-        table = rows.view(-1, 2 * d)
-        if table.device.type == "cpu" and table.dtype == torch.float32:
-            # Sums of one row each: a gather that fetches ahead, up to twice as fast as index_select.
-            kv = torch.embedding_bag(table, at, each)[0]
-        else:
-            kv = table.index_select(0, at)
-        kv_HSd = kv.view(H, S, 2 * d)
-        bias_HS = torch.where(missing, self._self_bias, self._no_bias)
+        """Attention to R sets of entries as one multiset, or to itself where there is none, (H, d)."""
+        entries_HRS = F.pad(entries_HRS, (0, 1), value=position + 1)  # itself
+        missing = entries_HRS == 0
+        places = context.key_values.entries_of(entries_HRS)  # rows counted from 1, as entries are positions from 1
+        places = torch.where(missing, own_row + 1, places)
+        S = entries_HRS.shape[2]
+        if S not in self._self_bias:
+            self._self_bias[S] = F.pad(rows.new_zeros(S - 1), (0, 1), value=SELF_BIAS)
+        bias_HRS = torch.where(missing, NEVER, self._self_bias[S])
+        out_Hd, weights_HRS = self._gathered(rows, q_Hd, first_head, places, bias_HRS)
         if self.seen is not None:
-            scores = (kv_HSd[..., :d] @ q_Hd[..., None])[..., 0] * d**-0.5 + bias_HS
-            at_position = torch.where(missing, position, entries_HS - 1).long()
-            shown = q_Hd.new_zeros(H, position + 1)
-            seen.append(shown.scatter_add_(1, at_position, torch.softmax(scores, dim=1)))
-        return _weigh(q_Hd, kv_HSd, bias_HS)
+            at_position = torch.where(missing, position, entries_HRS - 1).long()
+            shown = q_Hd.new_zeros(len(q_Hd), position + 1)
+            seen.append(shown.scatter_add_(1, at_position.flatten(1), weights_HRS.flatten(1)))
+        return out_Hd
+
+    def _gathered(
+        self, rows: Tensor, q_Hd: Tensor, first_head: int, places_HRS: Tensor, bias_HRS: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Attention to the given rows, counted from 1: (H, d), and their weights, (H, R, S)."""
+        (H, R, S), all_heads, d = places_HRS.shape, rows.shape[1], q_Hd.shape[1]
+        halves = rows.view(-1, d)  # of every row and head the key, then the value
+        head_H11, each, ends = self._constant(H, R, S, first_head, all_heads, rows.device)
+        keys = torch.add(head_H11, places_HRS, alpha=2 * all_heads).view(-1)
+        fast = rows.device.type == "cpu" and rows.dtype == torch.float32
+        # Sums of one row each: a gather that fetches ahead, up to twice as fast as index_select.
+        k = torch.embedding_bag(halves, keys, each)[0] if fast else halves.index_select(0, keys)
+        k_HRSd = k.view(H, R, S, d)
+        if self.weights.ordered:
+            weights, total, lse = weigh_once(q_Hd, k_HRSd, bias_HRS)
+        else:  # one softmax over all sets
+            ends = ends[::R]
+            scores = torch.bmm((q_Hd * d**-0.5)[:, None], k_HRSd.view(H, R * S, d).mT)
+            weights = torch.softmax(scores if bias_HRS is None else scores.add_(bias_HRS.view(H, 1, R * S)), dim=-1)
+        if fast:  # adds up key after key, as a product in order does
+            sums = torch.embedding_bag(halves, keys + 1, ends, per_sample_weights=weights.reshape(-1))[0]
+        else:
+            values = halves.index_select(0, keys + 1).view(-1, weights.shape[2], d)
+            sums = torch.bmm(weights.reshape(-1, 1, weights.shape[2]), values)
+        if not self.weights.ordered:
+            return sums.view(H, d), weights.view(H, R, S)
+        out = sums.view(H, R, d) / total
+        if R == 1:
+            return out[:, 0], weights.div_(total)
+        merged_Hd, shares = merge_once(out, lse)
+        return merged_Hd, weights.mul_(shares.div_(total))
 
     def _constant(
-        self, entries: int, first_head: int, heads: int, all_heads: int, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        key = (entries, first_head)
+        self, heads: int, rounds: int, entries: int, first_head: int, all_heads: int, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        key = (heads, rounds, entries, first_head)
         if key not in self._constants:
             # An entry of 1 is row 0, whose heads begin at 0.
-            head_H1 = torch.arange(first_head, first_head + heads, device=device)[:, None] - all_heads
-            self._constants[key] = (head_H1, torch.arange(heads * entries, device=device))
+            head_H = torch.arange(first_head, first_head + heads, device=device) - all_heads
+            each = torch.arange(heads * rounds * entries, device=device)
+            self._constants[key] = (2 * head_H[:, None, None], each, each[::entries].contiguous())
         return self._constants[key]
-
-
-def _weigh(q_Hd: Tensor, kv_HSd: Tensor, bias_HS: Tensor | None) -> Tensor:
-    """Softmax attention of one query a head, (H, d)."""
-    H, S, both = kv_HSd.shape
-    k, v = kv_HSd.view(1, H, S, 2, both // 2).unbind(3)
-    mask = None if bias_HS is None else bias_HS.view(1, H, 1, S)
-    out = F.scaled_dot_product_attention(q_Hd.view(1, H, 1, -1), k, v, mask, scale=(both // 2) ** -0.5)
-    return out.view(H, -1)

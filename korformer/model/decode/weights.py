@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 import torch
-from reformer_pytorch.reformer_pytorch import ReZero
+from reformer_pytorch.reformer_pytorch import LSHSelfAttention, ReZero
 from torch import Tensor, nn
 
 from korformer.model.blocks import inner_attention, inner_feed_forward
+from korformer.model.decode.layouts import Layout, fastest
 from korformer.model.decode.matrices import Precision, Product, Threads, matrix
 from korformer.model.positions import position_table
+from korformer.model.products import fast_products, stays_fp32
 
 if TYPE_CHECKING:
     from korformer.model.backbone import ReformerModel
@@ -56,18 +58,20 @@ class DecodeWeights:
 
     Attributes:
         precision: of the matrices.
+        ordered: whether single steps are to have the bits of parallel reading.
         threads: what the products share.
         layers: from the first to the last.
         embedding: (V, E).
         positions: added to the embedding, (T, E), or None.
         to_width: (1, E) to (1, D).
-        turns: rotary positions as complex numbers, (T, d/2), or None.
+        turns: cosines and signed sines of rotary positions, (T, 2, d), or None.
         norm: before the output layer, (1, D) to (1, D).
         to_embedding: (1, D) to (1, E).
         head: (1, E) to (1, V).
     """
 
     precision: Precision
+    ordered: bool
     threads: Threads
     layers: tuple[LayerWeights, ...]
     embedding: Tensor
@@ -100,18 +104,21 @@ def _prepare(model: ReformerModel, precision: Precision) -> DecodeWeights:
     threads = Threads()
     lm = model.lm
     known: dict[int, Product] = {}  # layers may share their weights
+    layouts = _layouts(model) if precision == "fp32" else {}
+
+    def stored(weight_MN: Tensor, bias_M: Tensor | None) -> Product:
+        return matrix(weight_MN, bias_M, precision, threads, layouts.get(weight_MN.shape))
 
     def linear(layer: nn.Linear) -> Product:
         if id(layer) not in known:
-            known[id(layer)] = matrix(layer.weight, layer.bias, precision, threads)
+            known[id(layer)] = stored(layer.weight, layer.bias)
         return known[id(layer)]
 
     layers = []
     for number, (attending, feeding) in enumerate(model.layers):
         attention, feed_forward = inner_attention(attending), inner_feed_forward(feeding)
         if id(attention) not in known:
-            both = torch.cat([attention.toqk.weight, attention.tov.weight])
-            known[id(attention)] = matrix(both, None, precision, threads)
+            known[id(attention)] = stored(_queries_values(attention), None)
         layers.append(
             LayerWeights(
                 norm_attention=_norm_before(attending),
@@ -129,6 +136,7 @@ def _prepare(model: ReformerModel, precision: Precision) -> DecodeWeights:
     positions = position_table(lm.pos_emb, model.config.max_seq_len)
     return DecodeWeights(
         precision=precision,
+        ordered=bool(layouts),
         threads=threads,
         layers=tuple(layers),
         embedding=lm.token_emb.weight.detach(),
@@ -137,8 +145,28 @@ def _prepare(model: ReformerModel, precision: Precision) -> DecodeWeights:
         turns=None if angles is None else _turns(angles),
         norm=_norm(lm.norm),
         to_embedding=lm.out[0] if not isinstance(lm.out[0], nn.Linear) else linear(lm.out[0]),
-        head=matrix(model.head_weight, model.head_bias, precision, threads),
+        head=stored(model.head_weight, model.head_bias),
     )
+
+
+def _queries_values(attention: LSHSelfAttention) -> Tensor:
+    return torch.cat([attention.toqk.weight, attention.tov.weight])
+
+
+def _layouts(model: ReformerModel) -> dict[torch.Size, Layout]:
+    """The layout of every shape of matrix, where products have an order; none elsewhere."""
+    head = model.head_weight
+    if head.device.type != "cpu" or head.dtype != torch.float32 or not stays_fp32():
+        return {}
+    weights: dict[torch.Size, dict[int, Tensor]] = {head.shape: {id(head): head}}
+    for attending, feeding in model.layers:
+        attention, feed_forward = inner_attention(attending), inner_feed_forward(feeding)
+        matrices = {id(attention): _queries_values(attention)}
+        matrices |= {id(layer): layer.weight for layer in (attention.to_out, feed_forward.w1, feed_forward.w2)}
+        for key, weight in matrices.items():
+            weights.setdefault(weight.shape, {})[key] = weight
+    with fast_products():
+        return {shape: fastest(list(same.values())) for shape, same in weights.items()}
 
 
 def _scaled(product: Product, wrapper: nn.Module) -> Product:
@@ -174,8 +202,9 @@ def _rotations(model: ReformerModel, layer: int, *, like: Tensor) -> Tensor | No
 
 
 def _turns(angles_Td: Tensor) -> Tensor:
-    sin, cos = angles_Td.chunk(2, dim=-1)
-    return torch.complex(cos.contiguous(), sin.contiguous())
+    sin, cos = (half.repeat_interleave(2, dim=-1) for half in angles_Td.chunk(2, dim=-1))
+    sin[:, ::2].neg_()
+    return torch.stack([cos, sin], dim=1)
 
 
 def embed(weights: DecodeWeights, token: int, position: int) -> Tensor:
@@ -212,9 +241,11 @@ def normalise(q_Hd: Tensor, *, out: Tensor) -> Tensor:
     return torch.div(q_Hd, torch.linalg.vector_norm(q_Hd, dim=-1, keepdim=True).clamp_min_(1e-12), out=out)
 
 
-def turn(q_Hd: Tensor, turn_k: Tensor, first: int) -> Tensor:
-    """Rotary position of the heads from `first` on: neighbouring pairs of the width as complex numbers times (d/2,)."""
+def turn(q_Hd: Tensor, turn_2d: Tensor, first: int) -> Tensor:
+    """Rotary position of the heads from `first` on, in the operations of `positions.rotate`."""
     if first:
-        return torch.cat([q_Hd[:first], turn(q_Hd[first:], turn_k, 0)])
-    pairs = torch.view_as_complex(q_Hd.view(len(q_Hd), -1, 2))
-    return torch.view_as_real(pairs * turn_k).view(q_Hd.shape)
+        return torch.cat([q_Hd[:first], turn(q_Hd[first:], turn_2d, 0)])
+    cos_d, sin_d = turn_2d
+    swapped_Hd = q_Hd.view(len(q_Hd), -1, 2).flip(-1).view(q_Hd.shape)
+    turned: Tensor = (q_Hd * cos_d).add_(swapped_Hd.mul_(sin_d))
+    return turned

@@ -44,8 +44,8 @@ def test_the_formula_is_what_autograd_keeps() -> None:
 
 def fitted(**changes: Any) -> memory.Fit:
     given: dict[str, Any] = {
-        "parameters": 10**6, "vocabulary_size": 1000, "sequences": 12, "pack_tokens": 1024, "largest": 6,
-        "exactly": False, "reversible": "auto", "narrow": False, "device": CPU,
+        "parameters": 10**6, "kept": 2 * 10**6, "vocabulary_size": 1000, "sequences": 12, "pack_tokens": 1024,
+        "largest": 6, "exactly": False, "reversible": "auto", "narrow": False, "device": CPU,
     }  # fmt: skip
     return memory.fit([ModelConfig(max_seq_len=1024, depth=24)], **{**given, **changes})
 
@@ -55,6 +55,7 @@ def needed(reversible: bool, sequences: int) -> int:
     told = memory.step_memory(
         [ModelConfig(max_seq_len=1024, depth=24)],
         parameters=10**6,
+        kept=2 * 10**6,
         vocabulary_size=1000,
         tokens=sequences * 1024,
         passes=12 // sequences,
@@ -102,7 +103,7 @@ def test_a_pass_that_is_asked_for_is_taken_and_processes_share_the_memory(monkey
 def test_memory_follows_the_shape() -> None:
     def told(**changes: Any) -> memory.StepMemory:
         given: dict[str, Any] = {
-            "parameters": 10**7, "vocabulary_size": 8000, "tokens": 8192, "passes": 1, "reversible": False,
+            "parameters": 10**7, "kept": 2 * 10**7, "vocabulary_size": 8000, "tokens": 8192, "passes": 1, "reversible": False,
             "narrow": False, "device": CPU,
         }  # fmt: skip
         return memory.step_memory([ModelConfig(depth=12)], **{**given, **changes})

@@ -34,23 +34,31 @@ def test_schedules() -> None:
     linear = settings.model_copy(update={"schedule": "linear"})
     assert learning_rate(55, linear) == pytest.approx(0.55)
     assert learning_rate(100, linear) == pytest.approx(0.1)
+    trapezoid = settings.model_copy(update={"schedule": "trapezoid", "fall_share": 0.4})
+    rates = [learning_rate(step, trapezoid) for step in range(1, 101)]
+    assert rates[9:60] == [1.0] * 51
+    assert rates[79] == pytest.approx(0.55)
+    assert rates[99] == pytest.approx(0.1)
     constant = settings.model_copy(update={"schedule": "constant", "warmup_steps": 0})
     assert {learning_rate(step, constant) for step in (1, 50, 100)} == {1.0}
 
 
-def test_a_restored_optimizer_goes_on_bit_for_bit() -> None:
-    def step(made: ReformerModel, optimizer: torch.optim.AdamW, seed: int) -> None:
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_restored_optimizer_goes_on_bit_for_bit(name: str) -> None:
+    settings = TrainingSettings.model_validate({"optimizer": name})
+
+    def step(made: ReformerModel, optimizer: torch.optim.Optimizer, seed: int) -> None:
         tokens = torch.randint(5, 20, (1, 32), generator=torch.Generator().manual_seed(seed))
         made.loss(made(tokens), tokens.roll(-1, 1))[0].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     one = model()
-    optimizer = make_optimizer(one.lm, TrainingSettings())
+    optimizer = make_optimizer(one.lm, settings)
     step(one, optimizer, 0)
     other = model()
     other.load_state_dict(one.state_dict())
-    resumed = make_optimizer(other.lm, TrainingSettings())
+    resumed = make_optimizer(other.lm, settings)
     saved = {name: tensor.clone() for name, tensor in optimizer_tensors(one.lm, optimizer).items()}
     restore_optimizer(other.lm, resumed, saved)
     step(one, optimizer, 1)
@@ -108,3 +116,53 @@ def test_a_step_counts_as_a_change_of_the_weights() -> None:
         state = made.new_state()
         scores = [state.append([int(token)]) for token in tokens[0]][-1]
         torch.testing.assert_close(scores, made.logits(made(tokens))[0, -1].detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_muon_steps_the_matrices_of_the_layers_along_an_orthogonal_momentum() -> None:
+    """Jordan et al. 2024: with a first gradient of rank one the step is that rank-one matrix at its own scale."""
+    made = model()
+    settings = TrainingSettings(optimizer="muon", learning_rate=0.1, weight_decay=0.0)
+    optimizer = make_optimizer(made, settings)
+    before = {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
+    for parameter in made.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    moved = 0
+    for name, parameter in made.named_parameters():
+        change = parameter.detach() - before[name]
+        if name.endswith(("toqk.weight", "tov.weight", "to_out.weight", "w1.weight", "w2.weight")):
+            rows, columns = parameter.shape
+            direction = torch.full_like(parameter, (rows * columns) ** -0.5)
+            size = 0.1 * 0.2 * max(rows, columns) ** 0.5
+            factor = float(-(change * direction).sum() / size)
+            assert 0.6 < factor < 1.3, name  # the iteration leaves singular values near one
+            torch.testing.assert_close(change, -factor * size * direction, rtol=0.02, atol=1e-4)
+            moved += 1
+        else:
+            torch.testing.assert_close(change, torch.full_like(change, -0.1), rtol=1e-3, atol=1e-5)
+    assert moved == 5
+
+
+def test_one_learning_rate_serves_both_parts_of_muon() -> None:
+    made = model()
+    optimizer = make_optimizer(made, TrainingSettings(optimizer="muon"))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = [parameter.detach().clone() for parameter in made.parameters()]
+    for parameter in made.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    for parameter, was in zip(made.parameters(), before, strict=True):
+        assert torch.equal(parameter, was)
+
+
+def test_names_of_what_muon_keeps_are_saved() -> None:
+    made = model()
+    optimizer = make_optimizer(made, TrainingSettings(optimizer="muon"))
+    for parameter in made.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    saved = optimizer_tensors(made, optimizer)
+    matrices = {name for name in saved if name.startswith("momentum_buffer.")}
+    assert len(matrices) == 5
+    assert not any(f"exp_avg.{name.removeprefix('momentum_buffer.')}" in saved for name in matrices)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from korformer.model.attention.banded import SELF_BIAS, chunk_backward, chunk_forward
+from korformer.model.attention.banded import SELF_BIAS, chunk_backward
+from korformer.model.attention.ordered import attend
 
 
 def inputs() -> tuple[list[Tensor], Tensor]:
@@ -19,7 +20,7 @@ def inputs() -> tuple[list[Tensor], Tensor]:
 def test_outputs_and_log_sum_exp() -> None:
     (q, k, v), bias = inputs()
     scores = q @ k.mT * 8**-0.5 + bias
-    out, lse = chunk_forward(q.detach(), k.detach(), v.detach(), bias)
+    out, lse = attend(q.detach(), k.detach(), v.detach(), bias)
     assert torch.allclose(lse, torch.logsumexp(scores, dim=-1), atol=1e-12)
     assert torch.allclose(out, torch.softmax(scores, dim=-1) @ v, atol=1e-12)
 
@@ -47,7 +48,7 @@ def test_gradients_of_a_softmax_over_more_keys_than_these() -> None:
 
 def test_half_precision_keeps_the_log_sum_exp_in_float32() -> None:
     (q, k, v), bias = inputs()
-    out, lse = chunk_forward(q.bfloat16(), k.bfloat16(), v.bfloat16(), bias.float())
+    out, lse = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), bias.float())
     assert out.dtype == torch.bfloat16
     assert lse.dtype == torch.float32
     assert torch.allclose(lse.double(), torch.logsumexp(q @ k.mT * 8**-0.5 + bias, dim=-1), atol=0.05)

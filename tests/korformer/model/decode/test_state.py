@@ -7,8 +7,11 @@ from model_variants import CHUNKED, VARIANTS, VOCABULARY, make
 
 from korformer.errors import UsageError
 from korformer.model.backbone import ReformerModel
+from korformer.model.config import ModelConfig
 from korformer.model.decode import DecodeState
 from korformer.model.decode import state as state_module
+from korformer.model.decode.step import Stepper
+from korformer.model.products import stays_fp32
 
 DECODERS = {**VARIANTS, **CHUNKED}
 IDS = torch.randint(5, VOCABULARY, (250,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -196,11 +199,20 @@ def test_a_reading_that_was_stopped_leaves_nothing_behind(
     assert close(state.append(IDS[length : length + 9]), expected[length + 8])
 
 
+def _record(owner: type, name: str, results: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    method = getattr(owner, name)
+
+    def recorded(*given: object) -> torch.Tensor:
+        result: torch.Tensor = method(*given)
+        results.append(result.view(-1, result.shape[-1]))
+        return result
+
+    monkeypatch.setattr(owner, name, recorded)
+
+
 @pytest.mark.parametrize("variant", DECODERS)
 def test_attention_for_display_is_what_the_token_saw(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shown weights, applied to the values, are what the step computed; they are watched, not computed again."""
-    from korformer.model.decode import step as step_module
-
+    """The shown weights, applied to the values, are what the step computed."""
     model, expected = known(variant)
     state = model.new_state()
     state.append(IDS[:60])
@@ -208,8 +220,8 @@ def test_attention_for_display_is_what_the_token_saw(variant: str, monkeypatch: 
         state.attention(0)
     state.watch = True
     attended: list[torch.Tensor] = []
-    weigh = step_module._weigh
-    monkeypatch.setattr(step_module, "_weigh", lambda *given: attended.append(weigh(*given)) or attended[-1])
+    for part in ("_near", "_span", "_scattered"):
+        _record(Stepper, part, attended, monkeypatch)
     assert close(state.append(IDS[60:100]), expected[99])
     attended.clear()
     assert close(state.append([IDS[100]]), expected[100])
@@ -275,3 +287,29 @@ def test_double_precision_models_are_read_in_double() -> None:
     state.append(IDS[:50])
     assert torch.allclose(state.append(IDS[50:80]).double(), expected[0, -1], atol=1e-5)
     assert torch.allclose(model.new_state().append(IDS[:80]).double(), expected[0, -1], atol=1e-5)
+
+
+@pytest.mark.skipif(not stays_fp32(), reason="on this processor products have no order to rely on")
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"n_local_attn_heads": 2, "n_hashes": 2}, {"axial_position_emb": False, "n_local_attn_heads": 1}],
+    ids=["hashed", "mixed", "rotary"],
+)
+def test_how_a_text_was_read_changes_no_bit(fields: dict[str, int]) -> None:
+    """At widths of real models, where a difference in the last digit would turn a hash somewhere."""
+    config = ModelConfig.model_validate(
+        {"dim": 256, "depth": 3, "heads": 4, "max_seq_len": 1024, "bucket_size": 32, **fields}
+    )
+    model = ReformerModel(config, 500)
+    model.initialise(0)
+    tokens = torch.randint(5, 500, (700,), generator=torch.Generator().manual_seed(1)).tolist()
+    at_once = model.eval().new_state()
+    expected = at_once.append(tokens)
+    for size in (300, 33, 7, 1):
+        state = model.new_state()
+        for first in range(0, len(tokens), size):
+            scores = state.append(tokens[first : first + size])
+        for layer in range(config.depth):
+            ours, theirs = (each._context.key_values.span(layer, 0, len(tokens)) for each in (state, at_once))
+            assert torch.equal(ours, theirs)
+        torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)

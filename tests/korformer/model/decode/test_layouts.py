@@ -1,0 +1,33 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from korformer.model.decode import layouts
+from korformer.model.decode.layouts import LAYOUTS, Layout
+from korformer.model.products import fast_products, stays_fp32
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("inputs", [256, 1024, 2304])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_every_layout_gives_the_row_its_bits_among_others(layout: Layout, inputs: int, with_bias: bool) -> None:
+    generator = torch.Generator().manual_seed(inputs)
+    weight, x = torch.randn(192, inputs, generator=generator), torch.randn(9, inputs, generator=generator)
+    bias = torch.randn(192, generator=generator) if with_bias else None
+    product = layouts.product(weight, bias, layout)
+    with torch.inference_mode(), fast_products():
+        rows = torch.cat([product(row[None]) for row in x])
+        torch.testing.assert_close(rows, F.linear(x, weight, bias), rtol=1e-4, atol=1e-3)
+        if stays_fp32():
+            whole = sum(
+                F.linear(x[:, at : at + layouts.TERMS], weight[:, at : at + layouts.TERMS])
+                for at in range(0, inputs, layouts.TERMS)
+            )
+            assert torch.equal(rows, whole if bias is None else whole + bias)
+
+
+def test_the_fastest_is_one_of_them_and_threads_stay_as_they_were() -> None:
+    before = torch.get_num_threads()
+    with torch.inference_mode():
+        assert layouts.fastest([torch.randn(64, 32) for _ in range(2)]) in LAYOUTS
+    assert torch.get_num_threads() == before

@@ -1,4 +1,4 @@
-"""`korformer eval`: measure a model on a task."""
+"""`korformer eval`: measure a model on a task, or a file of predictions against the data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,35 @@ def command(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data", metavar="FILE...", help="Text to measure on: files, directories, globs or -; compressed or not."
+            "--data", metavar="FILE...", help="Data to measure on: files, directories, globs or -; compressed or not."
         ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
-    task: Annotated[str, typer.Option("--task", help="What to measure: lm (perplexity, bits per character).")] = "lm",
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            help="What to measure: lm (perplexity, bits per character), passkey (recall over long contexts), korquad, "
+            "ner, classify, pair.",
+        ),
+    ] = "lm",
     model: Annotated[
-        Path | None, typer.Option("-m", "--model", help="Model directory; by default the weights that ship.")
+        Path | None,
+        typer.Option("-m", "--model", help="Model directory; for lm and passkey by default the weights that ship."),
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option("--score", metavar="PREDICTIONS", help="Score this file of predictions; no model is run."),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", metavar="OUT", help="Write the model's predictions to this new file."),
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as doc_stride=128."),
+    ] = None,
     hashes: Annotated[
         int | None, typer.Option("--hashes", min=1, help="Rounds of hashing instead of the model's own number.")
     ] = None,
@@ -30,41 +50,64 @@ def command(
         str | None,
         typer.Option(
             "--weights",
-            help="Read token by token, as generation does, with weights in fp32, bf16 or int8; slow. By default the "
-            "text is read in parallel, in fp32.",
+            help="lm: read token by token, as generation does, with weights in fp32, bf16 or int8; slow. By default "
+            "the text is read in parallel, in fp32.",
         ),
     ] = None,
     max_documents: Annotated[
-        int | None, typer.Option("--max-documents", min=1, help="Stop after this many documents.")
+        int | None,
+        typer.Option("--max-documents", "--max-examples", min=1, help="Stop after this many documents or examples."),
     ] = None,
     window: Annotated[
-        int | None, typer.Option("--window", min=2, help="Most tokens of context; by default the model's window.")
+        int | None,
+        typer.Option("--window", min=2, help="Most tokens of context; by default as in training, or the model's."),
     ] = None,
     context: Annotated[
-        bool, typer.Option("--context/--no-context", help="Also predict late tokens with their context cut short.")
+        bool, typer.Option("--context/--no-context", help="lm: also predict late tokens with their context cut short.")
     ] = True,
     document: Annotated[
-        str, typer.Option(help="block: a blank line ends a document; file: each file is one, verbatim.")
+        str, typer.Option(help="lm: block: a blank line ends a document; file: each file is one, verbatim.")
     ] = "block",
-    errors: Annotated[str, typer.Option(help="Bytes that are not text: strict, replace or skip.")] = "strict",
+    errors: Annotated[str, typer.Option(help="lm: bytes that are not text: strict, replace or skip.")] = "strict",
+    worst: Annotated[int, typer.Option("--worst", min=0, help="Show this many of the worst examples.")] = 5,
+    resamples: Annotated[
+        int, typer.Option("--resamples", min=0, help="Draws of the bootstrap for 95% intervals; 0 leaves them out.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of these draws, and of what passkey hides.")] = 0,
     plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the figures as well.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
-    """Measure a model on text it has not seen: the figures go to stdout, progress to stderr."""
+    """Measure a model on data it has not seen: the figures go to stdout, progress to stderr."""
     from korformer import tasks
     from korformer.commands import checkpoint
     from korformer.commands.console import reporting
-    from korformer.commands.report import show
+    from korformer.commands.report import show, write_predictions
+    from korformer.config import parse_assignments
     from korformer.evaluation.report import EvalRequest
+    from korformer.storage import check_new
 
     tasks.check(task)
     # A shell turns `--data *.txt` into one option value and arguments; all of them are data.
     sources = [*(data or []), *(more or [])]
-    if not sources:
+    if not sources and tasks.needs_data(task):
         raise UsageError("needed", where="--data", hint="Give files, directories, globs or - for stdin.")
+    if score is not None and predictions is not None:
+        raise UsageError(
+            "exclude each other: one reads predictions, the other writes them", where="--score, --predictions"
+        )
+    if score == "-" and "-" in sources:
+        raise UsageError("standard input can be read only once", where="--data, --score")
+    if predictions is not None:
+        check_new(predictions)
+    options = parse_assignments(assignments or [])
+    # korformer finetune wants the section's name before the key; here it may stand.
+    section = options.pop(task, {})
+    options = {**options, **section} if isinstance(section, dict) else {**options, task: section}
     request = EvalRequest(
-        checkpoint=checkpoint.resolve(model),
+        checkpoint=None if score is not None and model is None else checkpoint.resolve(model),
         data=sources,
+        score=score,
+        keep_predictions=predictions is not None,
         document=document,
         errors=errors,
         hashes=hashes,
@@ -72,7 +115,13 @@ def command(
         max_documents=max_documents,
         window=window,
         by_context=context,
+        options=options,
+        resamples=resamples,
+        worst=0 if json_output else worst,
+        seed=seed,
     )
     with reporting(quiet=quiet) as listen:
         report = tasks.load(task).evaluate(request, listen)
+        if predictions is not None:
+            write_predictions(predictions, report, listen)
     show(report, json_output=json_output, plot=plot)

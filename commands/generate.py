@@ -33,6 +33,7 @@ WEIGHTS = ("fp32", "bf16", "int8")
 ENDINGS = {
     "end": "the document ended",
     "stop": "a stop string came",
+    "sentence": "the sentence ended",
     "length": "--max-new-tokens reached",
     "cancelled": "interrupted",
 }
@@ -55,6 +56,9 @@ def command(
         Path | None, typer.Option("-m", "--model", help="Model directory; by default the weights that ship.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens to write at most.")] = 256,
+    sentence_tokens: Annotated[
+        int, typer.Option(help="Tokens that may come on top until the sentence ends; 0 is off.")
+    ] = 0,
     top_p: Annotated[
         float, typer.Option(help="Keep the smallest set of likeliest tokens with this probability; 1 is off.")
     ] = 0.9,
@@ -123,6 +127,7 @@ def command(
     settings = _settings(
         {
             "max_new_tokens": max_new_tokens,
+            "sentence_tokens": sentence_tokens,
             "top_p": top_p,
             "temperature": temperature,
             "top_k": top_k,

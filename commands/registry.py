@@ -18,8 +18,11 @@ COMMANDS = {
     "vocab": "Build a WordPiece vocabulary from a corpus.",
     "pretrain": "Train a model from a vocabulary and a corpus.",
     "runs": "List training runs, draw their curves, follow one.",
+    "finetune": "Learn a task from examples: a checkpoint goes on, or a new model begins.",
     "generate": "Write on from a prompt.",
+    "tui": "Write with a model at hand: text, controls and history on one screen.",
     "eval": "Measure a model on text that it has not seen.",
+    "predict": "Answer one's own text with a fine-tuned model, as JSON lines.",
     "import": "Read a checkpoint of an older project on reformer-pytorch.",
     "doctor": "Show what a bug report needs, and what is wrong here.",
 }

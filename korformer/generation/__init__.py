@@ -6,6 +6,7 @@
     sampler    one draw: mask, filters, keyed randomness, alternatives
     context    the model's state over a text of any length
     stops      stop strings across token boundaries
+    sentences  whether a text ends where a sentence does
     stream     generate(): the tokens of a continuation, one after another
     infilling  infill(): the same between two texts
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -35,11 +35,26 @@ class IncrementalState(Protocol):
         """Most tokens that can be read."""
 
     def append(self, token_ids: Sequence[int], *, progress: Callable[[int, int], None] | None = None) -> Tensor:
-        """Read tokens; the scores of the token that follows, (V,) float32."""
+        """Read tokens; the scores of the token that follows, (V,) float32.
+
+        `progress` is called with the tokens read and to read, and may raise to stop: what the state holds then is the
+        first `length` tokens.
+        """
         ...
 
     def rewind(self, length: int) -> None:
         """Go back to the first `length` tokens."""
+        ...
+
+
+@runtime_checkable
+class WatchedState(Protocol):
+    """A state that can keep the attention of its last token."""
+
+    watch: bool
+
+    def attention(self, layer: int) -> Tensor:
+        """The weights that each head of a layer gave to every position, (H, T) float32."""
         ...
 
 
@@ -82,6 +97,7 @@ class ContextWindow:
 
     def __init__(self, model: IncrementalModel) -> None:
         self._model = model
+        self._watch = False
         self._state = model.new_state()
         self._read: list[int] = []
         self.window_tokens = self._state.max_tokens
@@ -89,6 +105,43 @@ class ContextWindow:
         """The whole text. Not to be changed from outside."""
         self.start = 0
         """How many tokens at its beginning the model does not see."""
+
+    @property
+    def state(self) -> IncrementalState:
+        """What the model has read: the tokens of the text from `start` on, or a beginning of those."""
+        return self._state
+
+    @property
+    def watch(self) -> bool:
+        """Whether the attention of the last token is kept, by a state that can."""
+        return self._watch
+
+    @watch.setter
+    def watch(self, watch: bool) -> None:
+        self._watch = watch
+        if isinstance(self._state, WatchedState):
+            self._state.watch = watch
+
+    def adopt(self, state: IncrementalState, tokens: Sequence[int], *, start: int) -> None:
+        """Go on with a state that was kept from another time; text that begins otherwise is read anew.
+
+        Args:
+            state: of the same model.
+            tokens: what it has read.
+            start: tokens of the text before those.
+        """
+        self._state, self._read, self.start = state, list(tokens), start
+        self.tokens = []
+        self.watch = self._watch
+
+    def shared_with(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens`, from the first that fits the window on, need not be read again."""
+        start = window_start(len(tokens), self.window_tokens)
+        return self._known(tokens[start:]) if start == self.start else 0
+
+    def _known(self, wanted: Sequence[int]) -> int:
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(self._read, wanted, strict=False))
+        return min(sum(1 for _ in same), len(wanted) - 1)
 
     def read(
         self, tokens: Sequence[int], *, listen: Listener = ignore, cancelled: Callable[[], bool] = never
@@ -101,7 +154,7 @@ class ContextWindow:
             cancelled: asked now and then; once it says yes, reading ends.
 
         Raises:
-            Cancelled: on request; the next call reads from the start again.
+            Cancelled: on request; what was read until then need not be read again.
             ValueError: there are no tokens.
         """
         if not tokens:
@@ -122,8 +175,7 @@ class ContextWindow:
         wanted = self.tokens[start:]
         known = 0
         if start == self.start:
-            same = takewhile(lambda pair: pair[0] == pair[1], zip(self._read, wanted, strict=False))
-            known = min(sum(1 for _ in same), len(wanted) - 1)
+            known = self._known(wanted)
         elif start:
             listen(Notice(text=_notice(len(self.tokens), start, self.window_tokens)))
         self._state.rewind(known)
@@ -138,9 +190,13 @@ class ContextWindow:
                 watch(0, len(tokens))
                 scores = self._state.append(tokens, progress=watch)
                 watch.finish()
+        except Cancelled:
+            self._read = [*self._read, *tokens][: self._state.length]
+            raise
         except BaseException:
             # What a half-read state holds is anybody's guess.
             self._state, self._read = self._model.new_state(), []
+            self.watch = self._watch
             raise
         self._read.extend(tokens)
         return scores

@@ -14,7 +14,7 @@ as in training. The middle gets at most half of the window, so nothing that was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from korformer.errors import UsageError
@@ -22,7 +22,7 @@ from korformer.events import Listener, Notice, ignore
 from korformer.generation.context import ContextWindow, IncrementalModel, never
 from korformer.generation.sampler import Sampler, TokenTexts
 from korformer.generation.settings import SamplingSettings
-from korformer.generation.stream import Stream, generate, prompt_ids
+from korformer.generation.stream import SettingsSource, Stream, generate, prompt_ids, settings_source
 from korformer.text.vocabulary import CLS_ID, MASK_ID
 
 _MARKS = 2
@@ -58,12 +58,15 @@ def order_of(config_json: Mapping[str, Any], *, where: str) -> Order:
 def infill(
     model: IncrementalModel | ContextWindow,
     vocabulary: TokenTexts,
-    prefix: str,
-    suffix: str,
-    settings: SamplingSettings,
+    prefix: str | Sequence[int],
+    suffix: str | Sequence[int],
+    settings: SettingsSource,
     *,
     order: Order = "suffix_first",
     sampler: Sampler | None = None,
+    alternatives: int | Callable[[], int] = 0,
+    chosen: int | None = None,
+    whole_characters: bool = False,
     listen: Listener = ignore,
     cancelled: Callable[[], bool] = never,
 ) -> Stream:
@@ -72,10 +75,11 @@ def infill(
     Args:
         model: in evaluation mode, trained to fill in the middle; or a window on it.
         vocabulary: the model's.
-        prefix, suffix: the texts before and after; the prefix may be empty.
-        settings: `max_new_tokens` above half of the window count as that half.
+        prefix, suffix: the texts before and after, or their tokens, those of the prefix with [CLS]; the prefix may be
+            empty.
+        settings: as in `generate`; `max_new_tokens` above half of the window count as that half.
         order: what the model reads first.
-        sampler: as in `generate`.
+        sampler, alternatives, chosen, whole_characters: as in `generate`.
         listen: told besides of text that is not read, and of a shorter middle.
         cancelled: as in `generate`.
 
@@ -85,11 +89,12 @@ def infill(
     if not suffix:
         raise UsageError("the suffix is empty", where="suffix", hint="Without one the text is simply written on.")
     window = model if isinstance(model, ContextWindow) else ContextWindow(model)
-    middle_tokens = min(settings.max_new_tokens, window.window_tokens // 2)
-    if middle_tokens < settings.max_new_tokens:
+    limited = _Limited(settings, window.window_tokens // 2)
+    middle_tokens = limited().max_new_tokens
+    if limited.shortened:
         listen(Notice(text=f"at most {middle_tokens:,} tokens are written, half of the model's window"))
-        settings = settings.model_copy(update={"max_new_tokens": middle_tokens})
-    prefix_ids, suffix_ids = prompt_ids(vocabulary, prefix), prompt_ids(vocabulary, suffix)[1:]
+    prefix_ids = prompt_ids(vocabulary, prefix) if isinstance(prefix, str) else list(prefix)
+    suffix_ids = prompt_ids(vocabulary, suffix)[1:] if isinstance(suffix, str) else list(suffix)
     unread = _shorten(prefix_ids, suffix_ids, window.window_tokens - middle_tokens - _MARKS)
     if any(unread):
         listen(
@@ -102,7 +107,40 @@ def infill(
     if order == "suffix_first":
         start = prefix_ids[:1] if prefix_ids[:1] == [CLS_ID] else []
         tokens = [*start, MASK_ID, *suffix_ids, MASK_ID, *prefix_ids[len(start) :]]
-    return generate(window, vocabulary, tokens, settings, sampler=sampler, listen=listen, cancelled=cancelled)
+    return generate(
+        window,
+        vocabulary,
+        tokens,
+        limited,
+        sampler=sampler,
+        alternatives=alternatives,
+        chosen=chosen,
+        whole_characters=whole_characters,
+        listen=listen,
+        cancelled=cancelled,
+    )
+
+
+class _Limited:
+    """Settings of the moment with no more tokens than there is room for, those of a sentence's end included."""
+
+    def __init__(self, settings: SettingsSource, most_tokens: int) -> None:
+        self._settings = settings_source(settings)
+        self._most = most_tokens
+        self._given: SamplingSettings | None = None
+        self._limited: SamplingSettings | None = None
+        self.shortened = False
+
+    def __call__(self) -> SamplingSettings:
+        given = self._settings()
+        if self._limited is None or given is not self._given:
+            tokens = min(given.max_new_tokens, self._most)
+            more = min(given.sentence_tokens, self._most - tokens)
+            self.shortened = tokens < given.max_new_tokens
+            changed = self.shortened or more < given.sentence_tokens
+            update = {"max_new_tokens": tokens, "sentence_tokens": more}
+            self._given, self._limited = given, given.model_copy(update=update) if changed else given
+        return self._limited
 
 
 def _shorten(prefix_ids: list[int], suffix_ids: list[int], room: int) -> tuple[int, int]:

@@ -104,6 +104,7 @@ class Sampler:
         seed: int,
         alternatives: int = 0,
         only: Tensor | None = None,
+        chosen: int | None = None,
     ) -> Draw:
         """Draw the token that follows `tokens`.
 
@@ -116,9 +117,11 @@ class Sampler:
             seed: decides the draw.
             alternatives: how many of the likeliest tokens to tell; costs nothing at 0.
             only: (V,) bool, tokens that may come at this place; any where it is None.
+            chosen: the token to take, whatever the settings say; it is told what it would have been drawn with.
 
         Raises:
-            UsageError: the settings name a token that the vocabulary lacks, or ban everything that could come.
+            UsageError: `chosen` or the settings name a token that the vocabulary lacks, or everything that could come
+                is banned.
             ModelDirectoryError: the scores are not numbers.
         """
         raw = logits_V.detach().to("cpu", torch.float32)
@@ -136,7 +139,9 @@ class Sampler:
             chance=lambda: float(draws[1]),
         )
         probabilities = torch.softmax(filtered.double(), dim=0)
-        token = _place(probabilities, float(draws[0]))
+        if chosen is not None:
+            self._check_ids("chosen token", [chosen])
+        token = _place(probabilities, float(draws[0])) if chosen is None else chosen
         logs = torch.log_softmax(raw, dim=0)
         return Draw(
             token_id=token,

@@ -63,6 +63,8 @@ class SamplingSettings(Settings):
     """Decides every draw: the token at a place depends on the seed and the place only. None draws a seed."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
     """Tokens to write at most."""
+    sentence_tokens: Annotated[int, Field(ge=0)] = 0
+    """Tokens that may come on top of that until the sentence ends; 0 stops wherever the text is."""
     stop: tuple[str, ...] = ()
     """Strings that end the text when they come; they are not part of it."""
 

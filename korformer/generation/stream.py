@@ -21,12 +21,14 @@ from torch import Tensor
 from korformer.events import Listener, ignore
 from korformer.generation.context import Cancelled, ContextWindow, IncrementalModel, never
 from korformer.generation.sampler import Alternative, Draw, Sampler, TokenTexts
+from korformer.generation.sentences import TAIL_CHARACTERS, ends_sentence
 from korformer.generation.settings import SamplingSettings
 from korformer.generation.stops import StopQueue
 from korformer.text.vocabulary import CLS_ID, SEP_ID
 
-StopReason = Literal["end", "stop", "length", "cancelled"]
-"""The document ended, a stop string came, the limit was reached, somebody asked to stop."""
+StopReason = Literal["end", "stop", "sentence", "length", "cancelled"]
+"""The document ended, a stop string came, the sentence ended behind the limit, the limit was reached, somebody asked to
+stop."""
 
 SettingsSource = SamplingSettings | Callable[[], SamplingSettings]
 """Settings, or what gives the settings of the moment: it is asked once for every token."""
@@ -92,6 +94,9 @@ def generate(
     *,
     sampler: Sampler | None = None,
     alternatives: int | Callable[[], int] = 0,
+    space_owed: bool = False,
+    chosen: int | None = None,
+    whole_characters: bool = False,
     listen: Listener = ignore,
     cancelled: Callable[[], bool] = never,
 ) -> Stream:
@@ -107,6 +112,10 @@ def generate(
         settings: settings, or a function that gives those of the moment, read once a token.
         sampler: one of this vocabulary kept from an earlier call, which saves building its tables.
         alternatives: how many candidates to tell with each token, or a function that gives the number.
+        space_owed: a space follows the token ids of `prompt`, which the first token has to bring; with a text that is
+            found out from its end.
+        chosen: the first token, instead of a drawn one.
+        whole_characters: where a limit falls inside of a character, go on to its end.
         listen: told of progress while the prompt is read, and when the text outgrows the window.
         cancelled: asked between tokens and while the prompt is read; once it says yes the stream ends.
 
@@ -114,8 +123,8 @@ def generate(
         An iterator of GeneratedToken with a `summary`.
     """
     window = model if isinstance(model, ContextWindow) else ContextWindow(model)
-    space_owed = isinstance(prompt, str) and vocabulary.scheme == "lossless" and _ends_in_one_space(prompt)
     if isinstance(prompt, str):
+        space_owed = vocabulary.scheme == "lossless" and ends_in_one_space(prompt)
         prompt = prompt_ids(vocabulary, prompt[:-1] if space_owed else prompt)
     tokens = list(prompt)
     if not tokens:
@@ -124,16 +133,18 @@ def generate(
         window,
         sampler if sampler is not None else Sampler(vocabulary),
         tokens,
-        _source(settings),
+        settings_source(settings),
         drop_first_space=vocabulary.scheme == "bert",
         space_owed=space_owed,
+        chosen=chosen,
+        whole_characters=whole_characters,
         alternatives=_count(alternatives),
         listen=listen,
         cancelled=cancelled,
     )
 
 
-def _ends_in_one_space(prompt: str) -> bool:
+def ends_in_one_space(prompt: str) -> bool:
     """Whether a space at the end belongs to the word that is to come.
 
     In a lossless vocabulary a space is part of the word after it. Read as a token of its own it would be followed by
@@ -142,7 +153,8 @@ def _ends_in_one_space(prompt: str) -> bool:
     return len(prompt) > 1 and prompt[-1] == " " and not prompt[-2].isspace()
 
 
-def _source(settings: SettingsSource) -> Callable[[], SamplingSettings]:
+def settings_source(settings: SettingsSource) -> Callable[[], SamplingSettings]:
+    """A function that gives the settings of the moment."""
     if isinstance(settings, SamplingSettings):
         fixed = settings
         return lambda: fixed
@@ -168,6 +180,8 @@ class Stream(Iterator[GeneratedToken]):
         *,
         drop_first_space: bool,
         space_owed: bool,
+        chosen: int | None,
+        whole_characters: bool,
         alternatives: Callable[[], int],
         listen: Listener,
         cancelled: Callable[[], bool],
@@ -182,6 +196,11 @@ class Stream(Iterator[GeneratedToken]):
         self._queue: StopQueue[GeneratedToken] = StopQueue()
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._decoder.decode(sampler.table.unfinished(tokens))
+        self._tail = b"".join(sampler.pieces[token] for token in tokens[-TAIL_CHARACTERS // 2 :]).decode(
+            errors="ignore"
+        )
+        self._chosen = chosen
+        self._whole_characters = whole_characters
         # Words of a bert vocabulary bring the space before them; the first word of a document has none.
         self._at_start = drop_first_space and not any(sampler.pieces[token] for token in tokens)
         if space_owed:
@@ -201,6 +220,11 @@ class Stream(Iterator[GeneratedToken]):
             token = next(self._tokens)
         self._texts.append(token.text)
         return token
+
+    @property
+    def prompt(self) -> list[int]:
+        """Tokens of the text before it, [CLS] included."""
+        return list(self._prompt)
 
     @property
     def summary(self) -> Summary:
@@ -235,10 +259,17 @@ class Stream(Iterator[GeneratedToken]):
 
     def _check(self, settings: SamplingSettings) -> None:
         """Find out whether it is time to stop, if nothing in the text said so already."""
-        if self._stop_reason is None and self._drawn >= settings.max_new_tokens:
-            self._stop_reason = "length"
+        if self._stop_reason is None and self._drawn >= settings.max_new_tokens and self._at_place_to_stop():
+            if self._drawn >= settings.max_new_tokens + settings.sentence_tokens:
+                self._stop_reason = "length"
+            elif ends_sentence(self._tail):
+                self._stop_reason = "sentence"
         if self._stop_reason is None and self._cancelled():
             self._stop_reason = "cancelled"
+
+    def _at_place_to_stop(self) -> bool:
+        """Whether the text does not end inside of a character, or nobody minds."""
+        return not self._whole_characters or not self._decoder.getstate()[0]
 
     def _draw(self, scores: Tensor, settings: SamplingSettings) -> Draw:
         seed = self._random_seed if settings.seed is None else settings.seed
@@ -249,6 +280,7 @@ class Stream(Iterator[GeneratedToken]):
             seed=seed,
             alternatives=max(0, self._alternatives()),
             only=self._only,
+            chosen=None if self._drawn else self._chosen,
         )
         # A first token that is the owed space alone may not be followed by a second one.
         alone = self._only is self._sampler.begins_with_space and self._sampler.pieces[draw.token_id] == b" "
@@ -280,6 +312,7 @@ class Stream(Iterator[GeneratedToken]):
     def _text(self, token: int) -> str:
         """The characters that a token completes."""
         text = self._decoder.decode(self._sampler.pieces[token])
+        self._tail = (self._tail + text)[-TAIL_CHARACTERS:]
         if text and self._at_start:
             self._at_start = False
             return text.removeprefix(" ")

@@ -29,10 +29,10 @@ from korformer.model.blocks import (
 from korformer.model.config import ModelConfig
 from korformer.model.decode import DecodeState, Precision
 from korformer.model.draws import Dropout, TrainingDraw, kept_layers
-from korformer.model.heads import Head, HeadSpec
+from korformer.model.heads import Head, HeadSpec, make_head
 from korformer.model.losses import linear_cross_entropy, token_losses
 from korformer.model.positions import look_up, position_table
-from korformer.model.stack import run_layers
+from korformer.model.stack import layer_means, run_layers
 
 __all__ = ["ReformerModel", "TrainingDraw"]
 
@@ -146,7 +146,7 @@ class ReformerModel(nn.Module):
         if config.segments:
             self.lm.segment_emb = nn.Embedding(config.segments, config.emb_dim or config.dim)
         if heads:
-            self.lm.heads = nn.ModuleDict({name: Head(spec, config.dim) for name, spec in heads.items()})
+            self.lm.heads = nn.ModuleDict({name: make_head(spec, config.dim) for name, spec in heads.items()})
         self.padded_to = math.lcm(
             2 * config.bucket_size if "lsh" in config.layer_kinds else config.bucket_size, config.near_window
         )
@@ -224,6 +224,35 @@ class ReformerModel(nn.Module):
             draw: keys of what training draws; without it nothing is dropped and the rotations are those of evaluation.
             reversible: keep activations of no layer for backward; memory does not grow with depth, time by a third.
         """
+        layers, x_BTD = self._begin(tokens_BT, documents_BT, positions_BT, segments_BT, draw)
+        mean_BTD = run_layers(layers, x_BTD, reversible=reversible)
+        hidden: Tensor = self.lm.norm(mean_BTD[:, : tokens_BT.shape[1]])
+        return hidden
+
+    @torch.no_grad()
+    def layer_states(
+        self,
+        tokens_BT: Tensor,
+        *,
+        documents_BT: Tensor | None = None,
+        positions_BT: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Mean of the residual streams before the first layer and after each, depth + 1 of (B, T, D), without gradients
+        and without the last norm. Arguments as of `forward`.
+        """
+        layers, x_BTD = self._begin(tokens_BT, documents_BT, positions_BT, segments_BT, None)
+        return [x_BTD[:, : tokens_BT.shape[1]] for x_BTD in layer_means(layers, x_BTD)]
+
+    def _begin(
+        self,
+        tokens_BT: Tensor,
+        documents_BT: Tensor | None,
+        positions_BT: Tensor | None,
+        segments_BT: Tensor | None,
+        draw: TrainingDraw | None,
+    ) -> tuple[list[_Layer], Tensor]:
+        """The layers of this forward, and the embedded tokens (B, T padded, D) that they begin with."""
         B, T = tokens_BT.shape
         device = tokens_BT.device
         if documents_BT is None:
@@ -241,9 +270,7 @@ class ReformerModel(nn.Module):
             _Layer(model=self, number=layer, place=place, draw=draw)
             for layer in kept_layers(draw, self.config.depth, self.config.layer_dropout)
         ]
-        mean_BTD = run_layers(layers, x_BTD, reversible=reversible)
-        hidden: Tensor = self.lm.norm(mean_BTD[:, :T])
-        return hidden
+        return layers, x_BTD
 
     def embed(self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
         """Token, position and segment embeddings, (B, T, D)."""

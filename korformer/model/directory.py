@@ -89,7 +89,13 @@ def _named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def write_description(
-    directory: Path, model: ReformerModel, vocabulary: Vocabulary, *, objective: str, training: Mapping[str, Any]
+    directory: Path,
+    model: ReformerModel,
+    vocabulary: Vocabulary,
+    *,
+    objective: str,
+    training: Mapping[str, Any],
+    task: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of a model directory that do not change while it is trained.
 
@@ -98,6 +104,7 @@ def write_description(
         model, vocabulary: what is described.
         objective: what the model was trained for, "ar".
         training: facts for readers, such as the objective's settings.
+        task: what it was fine-tuned for (`korformer.supervised.task.TaskDescription`), or None.
     """
     vocabulary.save_files(directory)
     write_json(
@@ -114,6 +121,7 @@ def write_description(
                 "fingerprint": vocabulary.fingerprint,
             },
             "training": dict(training),
+            **({"task": dict(task)} if task is not None else {}),
         },
     )
     write_json(directory / "generation_config.json", {"temperature": 1.0, "top_p": 0.9, "eos_token_id": 3})

@@ -1,11 +1,13 @@
 """What stands on a model's hidden states beside its output layer: a small network for each task, by name.
 
-Legend: D model width, O outputs.
+Legend: D model width, O outputs, N layers' outputs that are mixed.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from korformer.config import Settings, build
 from korformer.errors import UsageError
+from korformer.model.crf import TagTransitions
 
 MOST_HEADS = 32
 """Heads that a model may have."""
@@ -22,11 +25,12 @@ MOST_HEADS = 32
 class HeadSpec(Settings):
     """The shape of a head; it stands in config.json."""
 
-    reads: Literal["tokens", "first"]
-    """tokens: each token by itself (ELECTRA's discriminator); first: the first token of a document, [CLS], for all of
-    it (BERT's pooler)."""
+    reads: Literal["tokens", "first", "layers", "tags"]
+    """tokens: each token by itself (ELECTRA's discriminator); first: one token of a document, [CLS], for all of it
+    (BERT's pooler); layers: the outputs of all layers, of which it makes one (ELMo's mix); tags: the scores of tags
+    in a row, of which it scores sequences (a conditional random field)."""
     outputs: Annotated[int, Field(ge=1, le=2**16)]
-    """Numbers that it gives."""
+    """Numbers that it gives; of `layers` the number of outputs that it reads."""
 
 
 class Head(nn.Module):
@@ -48,6 +52,44 @@ class Head(nn.Module):
         x = self.dense(hidden)
         scores: Tensor = self.out(torch.tanh(x) if self.spec.reads == "first" else nn.functional.gelu(x))
         return scores
+
+
+class LayerMix(nn.Module):
+    """A learnt mix of the outputs of all layers, scale · Σ softmax(weights)ₙ · LayerNorm(hidden)ₙ (Peters et al. 2018);
+    (N, …, D) -> (…, D).
+
+    Args:
+        spec: its shape.
+        dim: D.
+    """
+
+    def __init__(self, spec: HeadSpec, dim: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.weights = nn.Parameter(torch.zeros(spec.outputs))
+        self.scale = nn.Parameter(torch.ones(1))
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Begin with all layers alike."""
+        self.weights.zero_()
+        self.scale.fill_(1.0)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The mix (…, D) of hidden states (N, …, D)."""
+        level = nn.functional.layer_norm(hidden, hidden.shape[-1:])
+        mixed: Tensor = self.scale * torch.tensordot(self.weights.softmax(dim=0), level, dims=1)
+        return mixed
+
+
+HEADS: Mapping[str, Any] = MappingProxyType({"tokens": Head, "first": Head, "layers": LayerMix, "tags": TagTransitions})
+"""The module of each kind of head; those that have a `reset` set their new parameters themselves."""
+
+
+def make_head(spec: HeadSpec, dim: int) -> Head:
+    """A head of this shape for a model of width `dim`."""
+    head: Head = HEADS[spec.reads](spec, dim)
+    return head
 
 
 def read_head_specs(value: Any, *, where: str) -> dict[str, HeadSpec]:

@@ -11,7 +11,7 @@ Legend: B samples, T tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -61,6 +61,16 @@ def run_layers(layers: Sequence[Layer], x_BTD: Tensor, *, reversible: bool) -> T
         x1 = x1 + layer.attend(x2, None)[0]
         x2 = x2 + layer.feed_forward(x1, 0)
     return (x1 + x2) / 2
+
+
+def layer_means(layers: Sequence[Layer], x_BTD: Tensor) -> Iterator[Tensor]:
+    """Mean of the two streams before the first layer and after each, (B, T, D); without gradients."""
+    yield x_BTD
+    x1 = x2 = x_BTD
+    for layer in layers:
+        x1 = x1 + layer.attend(x2, None)[0]
+        x2 = x2 + layer.feed_forward(x1, 0)
+        yield (x1 + x2) / 2
 
 
 def _parameters(layer: Layer) -> list[Tensor]:

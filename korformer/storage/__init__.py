@@ -6,7 +6,14 @@ renamed, and the folder synced. Folders of several files are made the same way, 
 """
 
 from korformer.storage.atomic import open_durable, sweep_orphans, write_bytes, write_json, write_text
-from korformer.storage.directories import check_writable, remove_directory, require_free, staged_directory
+from korformer.storage.directories import (
+    check_writable,
+    make_directory,
+    remove_directory,
+    require_free,
+    staged_directory,
+)
+from korformer.storage.fresh import check_new, write_new
 from korformer.storage.jsonlines import JsonLines
 from korformer.storage.locks import is_locked, lock_directory
 from korformer.storage.manifest import MANIFEST_NAME, verify_manifest, write_manifest
@@ -16,9 +23,11 @@ from korformer.storage.updates import update_directory
 __all__ = [
     "MANIFEST_NAME",
     "JsonLines",
+    "check_new",
     "check_writable",
     "is_locked",
     "lock_directory",
+    "make_directory",
     "open_durable",
     "open_inside",
     "parse_json",
@@ -33,5 +42,6 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_manifest",
+    "write_new",
     "write_text",
 ]

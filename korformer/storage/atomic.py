@@ -34,27 +34,32 @@ _STRANGER_SECONDS = 24 * 3600
 _BUFFER_BYTES = 1 << 20
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
     """Put `data` at `path`, durably; a previous file stays whole until the rename.
+
+    Args:
+        path, private: as in `open_durable`.
+        data: all of it.
 
     Raises:
         PathError: it cannot be written. ResourceError: disk, quota or file-size limit is used up.
     """
-    with open_durable(path, expected_bytes=len(data)) as file:
+    with open_durable(path, expected_bytes=len(data), private=private) as file:
         file.write(data)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Put `text` at `path` as UTF-8, line ends as they are; errors as `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), private=private)
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, *, private: bool = False) -> None:
     """Put `value` at `path` as UTF-8 JSON, indented, keys in the order given; numbers that are not finite become null.
 
     Errors as `write_bytes`.
     """
-    write_text(path, json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    write_text(path, text, private=private)
 
 
 def finite(value: object) -> object:
@@ -69,7 +74,7 @@ def finite(value: object) -> object:
 
 
 @contextlib.contextmanager
-def open_durable(path: Path, *, expected_bytes: int | None = None) -> Iterator[BinaryIO]:
+def open_durable(path: Path, *, expected_bytes: int | None = None, private: bool = False) -> Iterator[BinaryIO]:
     """Write a file of any size as a stream; it takes its name only when the block ends well.
 
     A link is followed and stays a link. A file that is replaced keeps its mode (what was private stays private), a new
@@ -78,6 +83,7 @@ def open_durable(path: Path, *, expected_bytes: int | None = None) -> Iterator[B
     Args:
         path: where the file shall be; its folder must exist.
         expected_bytes: its size if known, for the message when the disk runs full.
+        private: nobody but its owner may read or write it, whatever was there before.
 
     Raises:
         PathError: it cannot be written. ResourceError: disk, quota or file-size limit is used up.
@@ -98,6 +104,8 @@ def open_durable(path: Path, *, expected_bytes: int | None = None) -> Iterator[B
             yield file
         return
 
+    if private:
+        mode = stat.S_IFREG | 0o600
     temporary = temporary_path(target.parent)
     try:
         raw = _Raw(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path, expected_bytes, mode)

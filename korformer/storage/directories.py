@@ -63,6 +63,25 @@ def staged_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
         raise
 
 
+def make_directory(directory: Path, *, private: bool = False) -> None:
+    """Make a folder, and those above it, where they are missing.
+
+    Args:
+        directory: the folder.
+        private: nobody but its owner may look into it or change it, also if it was there before.
+
+    Raises:
+        PathError: it cannot be made. ResourceError: the disk is full.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+        if private:
+            os.chmod(directory, 0o700)
+    except OSError as error:
+        raise failure(error, directory, doing="make") from error
+
+
 def remove_directory(directory: Path) -> None:
     """Remove a folder so that nobody ever sees half of it: it loses its name first.
 

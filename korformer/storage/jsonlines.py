@@ -18,16 +18,23 @@ _TAIL_BYTES = 1 << 16
 class JsonLines:
     """Appends JSON objects to a file, one a line. Half a line that a killed writer left is cut off at the start.
 
+    Args:
+        path: the file; it is made if missing.
+        private: nobody but its owner may read or write it.
+
     Raises:
         PathError: the file cannot be opened or written. ResourceError: disk, quota or file-size limit is used up;
             the lines before are whole.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, private: bool = False) -> None:
         self._path = path
         self._descriptor = -1
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags, 0o600 if private else 0o666)
+            if private:
+                os.fchmod(self._descriptor, 0o600)
             self._size = _whole_lines_bytes(self._descriptor)
             os.ftruncate(self._descriptor, self._size)
         except OSError as error:
@@ -36,15 +43,18 @@ class JsonLines:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one line; numbers that are not finite become null."""
-        line = (json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n").encode()
+        self.append_lines((json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+    def append_lines(self, lines: bytes) -> None:
+        """Write whole lines, each with its line end; all of them or, where that fails, none."""
         written = 0
         try:
-            while written < len(line):
-                written += os.write(self._descriptor, line[written:])
+            while written < len(lines):
+                written += os.write(self._descriptor, lines[written:])
         except OSError as error:
             os.ftruncate(self._descriptor, self._size)
-            raise failure(error, self._path, bytes_needed=len(line)) from error
-        self._size += len(line)
+            raise failure(error, self._path, bytes_needed=len(lines)) from error
+        self._size += len(lines)
 
     def sync(self) -> None:
         """Make sure that the lines so far outlast a power cut."""

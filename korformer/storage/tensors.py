@@ -51,10 +51,12 @@ _MAX_HEADER_BYTES = 16 << 20
 _MAX_DIMENSIONS = 64
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] = {}) -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] = {}, *, private: bool = False
+) -> None:
     """Write tensors of any device and layout, durably; one tensor at a time is copied at most.
 
-    Same tensors and metadata, same bytes.
+    Same tensors and metadata, same bytes. `private`: as in `open_durable`.
 
     Raises:
         PathError, ResourceError: as `open_durable`. ValueError: a name or dtype that the format has no place for.
@@ -70,7 +72,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     encoded = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % _LENGTH_BYTES)
-    with open_durable(path, expected_bytes=_LENGTH_BYTES + len(encoded) + end) as file:
+    with open_durable(path, expected_bytes=_LENGTH_BYTES + len(encoded) + end, private=private) as file:
         file.write(len(encoded).to_bytes(_LENGTH_BYTES, "little"))
         file.write(encoded)
         for name in names:

@@ -1,18 +1,26 @@
-"""Tasks: what a model can be measured on. Each module of this package is one, found by its name.
+"""Tasks: what a model can be measured on and fine-tuned for. Each module of this package is one, found by its name.
 
-A task module has `evaluate(request: EvalRequest, listen: Listener) -> Report`; adding a task is adding its file.
+A task module has `evaluate(request: EvalRequest, listen: Listener) -> Report`. One that a model can be fine-tuned for
+has a `TASK` beside it, a `Trainable`: for labelled examples a `korformer.supervised.task.SupervisedTask`. Adding a task
+is adding its file.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Protocol, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from korformer.config import nearest
+from korformer.config import Settings, nearest
 from korformer.errors import UsageError
 from korformer.evaluation.report import EvalRequest, Report
 from korformer.events import Listener
+
+if TYPE_CHECKING:
+    from korformer.model.directory import LoadedModel
+    from korformer.supervised.course import Course, CourseRequest
+    from korformer.supervised.predicting import Predictor
 
 
 class Task(Protocol):
@@ -20,6 +28,32 @@ class Task(Protocol):
 
     def evaluate(self, request: EvalRequest, listen: Listener) -> Report:
         """Measure a model directory on data."""
+
+
+class Trainable(Protocol):
+    """What a task offers to be learnt and used.
+
+    Attributes:
+        name: of its file and its section of the configuration.
+        summary: one line for lists.
+        settings: of that section.
+        recipe: the task's own defaults of the sections `data` and `training`.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def settings(self) -> type[Settings]: ...
+    @property
+    def recipe(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    def course(self, request: CourseRequest, listen: Listener) -> Course:
+        """What a fine-tuning run learns."""
+
+    def predictor(self, loaded: LoadedModel) -> Predictor:
+        """A fine-tuned model that takes one's own text."""
 
 
 def names() -> list[str]:
@@ -43,7 +77,29 @@ def check(name: str) -> None:
         )
 
 
+def needs_data(name: str) -> bool:
+    """Whether a task measures on data that it is given. Errors as in `check`."""
+    return bool(getattr(load(name), "NEEDS_DATA", True))
+
+
 def load(name: str) -> Task:
     """The module of a task. Errors as in `check`."""
     check(name)
     return cast(Task, importlib.import_module(f"{__name__}.{name}"))
+
+
+def trainable(name: str) -> Trainable:
+    """What a task offers to fine-tuning.
+
+    Raises:
+        UsageError: there is no such task, or models are measured on it only.
+    """
+    task = getattr(load(name), "TASK", None)
+    if task is None:
+        known = [other for other in names() if hasattr(load(other), "TASK")]
+        raise UsageError(
+            f"models are measured on {name!r} and not fine-tuned for it",
+            where="--task",
+            hint=f"There are: {', '.join(known)}.",
+        )
+    return cast(Trainable, task)

@@ -1,6 +1,10 @@
-"""Language modelling: perplexity and bits per character of held-out text."""
+"""Language modelling: perplexity and bits per character of held-out text; going on learning on one's own text."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,7 +16,34 @@ from korformer.evaluation.result import LmResult
 from korformer.events import Listener, ignore
 from korformer.model.decode import PRECISIONS, Precision, StepwiseModel
 from korformer.model.directory import load_model
+from korformer.supervised.language_model import LmCourse, LmPredictor, LmTaskSettings
 from korformer.text.documents import Documents, ReadSettings
+
+if TYPE_CHECKING:
+    from korformer.model.directory import LoadedModel
+    from korformer.supervised.course import CourseRequest
+
+
+class LanguageModelling:
+    """Going on with a language model."""
+
+    name = "lm"
+    summary = "go on learning to write, or to fill in words, on one's own text"
+    settings = LmTaskSettings
+    recipe: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+        {"training": {"epochs": 10.0, "batch_tokens": 8192, "learning_rate": 3e-4, "patience": 2}}
+    )
+
+    def course(self, request: CourseRequest, listen: Listener = ignore) -> LmCourse:
+        """Packs of the text; errors as of `LmCourse`."""
+        return LmCourse(request, listen)
+
+    def predictor(self, loaded: LoadedModel) -> LmPredictor:
+        """How probable lines of text are."""
+        return LmPredictor(loaded)
+
+
+TASK = LanguageModelling()
 
 
 def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
@@ -25,8 +56,14 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
         UsageError: the model is an encoder, the window is larger than its own, or there is no such precision of
             weights.
     """
+    if request.score is not None or request.checkpoint is None:
+        raise UsageError("lm has no predictions to score", where="--task lm", hint="Give a model with -m.")
+    if request.keep_predictions:
+        raise UsageError("lm has no predictions to write", where="--predictions")
     if request.weights is not None:
         _precision(request.weights)
+    values = {"window": request.window, "max_documents": request.max_documents, "by_context": request.by_context}
+    settings = build(LmSettings, {**values, **request.options}, where="--set")
     read = build(ReadSettings, {"document": request.document, "errors": request.errors}, where="options")
     documents = Documents(request.data, read, listen=listen)  # first: a missing file shows before a model is read
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -37,7 +74,6 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
             where=str(request.checkpoint),
             hint="Its figures on held-out text are in its README.md; `--task lm` is for models of objective ar.",
         )
-    settings = LmSettings(window=request.window, max_documents=request.max_documents, by_context=request.by_context)
     model = loaded.model if request.weights is None else StepwiseModel(loaded.model, _precision(request.weights))
     result = evaluate_lm(model, loaded.vocabulary, documents, settings, listen)
     where = {

@@ -170,6 +170,28 @@ class Vocabulary:
             raise
         return [encoding.ids for encoding in encodings]
 
+    def encode_offsets(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """`encode_batch` without special tokens, and the characters that each token stands for.
+
+        Args:
+            texts: anything.
+
+        Returns:
+            Of each text the ids and for each token begin and end among the characters of the text's NFC. In a
+            `lossless` vocabulary every character belongs to a token, the space before a word to its first one, and a
+            character that several tokens spell (byte by byte) to each of them.
+
+        Raises:
+            InputError: a text has a lone surrogate; the message says where.
+        """
+        normal = [unicodedata.normalize("NFC", text) for text in texts]
+        try:
+            encodings = self._tokenizer.encode_batch(normal, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError) as error:
+            _refuse_surrogates(texts, error)
+            raise
+        return [(encoding.ids, encoding.offsets) for encoding in encodings]
+
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of `ids`; bytes that are no valid UTF-8 become U+FFFD.
 

@@ -15,7 +15,7 @@ from korformer.events import Listener, Notice, ignore
 from korformer.text.documents import ReadSettings
 from korformer.text.vocabulary import Vocabulary
 from korformer.training.distributed import ALONE, Group
-from korformer.training.loop import TrainingData
+from korformer.training.engine import TrainingData
 from korformer.training.settings import DataSettings
 
 

@@ -14,7 +14,7 @@ from korformer.events import Event, Listener, Progress, ignore
 from korformer.text.documents import Documents, ReadSettings
 from korformer.text.files import CHUNK_BYTES
 from korformer.text.vocabulary import Vocabulary
-from korformer.training.loop import TrainingData
+from korformer.training.engine import TrainingData
 from korformer.training.plan import PlannedData
 from korformer.training.settings import DataSettings
 

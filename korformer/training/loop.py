@@ -8,60 +8,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 
-from korformer.data.mixing import Mixture, sampler_of
-from korformer.data.packing import Packs
-from korformer.data.store import TokenStore
-from korformer.errors import DivergedError, InterruptedRun, UsageError
+from korformer.errors import InterruptedRun, UsageError
 from korformer.events import Event, Listener, Notice, Sample, Saved, Step, Validation, ignore
-from korformer.model.backbone import TrainingDraw
 from korformer.model.directory import load_parameters, parameters_to_save, publish, write_description
 from korformer.model.products import fast_products
-from korformer.objectives import objective_named
 from korformer.randomness import seed_of
 from korformer.storage import check_writable, lock_directory, require_free
-from korformer.text.vocabulary import Vocabulary
-from korformer.training.allocator import keep_freed_memory
 from korformer.training.card import model_card
 from korformer.training.distributed import ALONE, Group, LostProcessError
-from korformer.training.environment import change_of, environment
-from korformer.training.fitting import as_before, fit_of, out_of_memory, warning_of
+from korformer.training.engine import Engine, TrainingData
+from korformer.training.environment import change_of
+from korformer.training.fitting import as_before, out_of_memory
 from korformer.training.interrupt import StopRequest, stop_on_signal
-from korformer.training.lengths import StepShape, length_at, length_problems, step_shape
-from korformer.training.memory import Fit
+from korformer.training.lengths import length_problems
 from korformer.training.meter import Meter, gpu_utilisation, peak_memory_bytes
 from korformer.training.metrics import MetricsLog
-from korformer.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
-from korformer.training.precision import MixedPrecision, choose_precision
+from korformer.training.optimizer import optimizer_tensors, restore_optimizer
 from korformer.training.run_directory import LoopState, RunDirectory
 from korformer.training.sampling import write_sample
 from korformer.training.settings import RunSettings
-from korformer.training.sharing import choose_device, divided, require_same, set_threads, shared_step
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingData:
-    """What a run trains on.
-
-    Attributes:
-        store: the training text as tokens, or several corpora with their weights.
-        valid: held-out text as tokens, or None.
-        vocabulary: of both.
-        sources: names of the corpus files, for the model card.
-    """
-
-    store: TokenStore | Mixture
-    valid: TokenStore | None
-    vocabulary: Vocabulary
-    sources: tuple[str, ...] = ()
+from korformer.training.sharing import divided, require_same, set_threads, shared_step
 
 
 def pretrain(
@@ -97,80 +70,52 @@ def pretrain(
             trainer.prepare(resume=resume)
             trainer.run(stop)
         except (MemoryError, torch.OutOfMemoryError) as error:
-            raise out_of_memory(settings, trainer.step, trainer.fit) from error
+            raise out_of_memory(settings, trainer.step, trainer.engine.fit) from error
         except RuntimeError as error:
             if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-                raise out_of_memory(settings, trainer.step, trainer.fit) from error
+                raise out_of_memory(settings, trainer.step, trainer.engine.fit) from error
             raise
         finally:
             trainer.close()
     return path
 
 
-@dataclass
 class Trainer:
-    """One run in progress."""
+    """One run in progress: what it does between steps, and how it stands on disk.
 
-    settings: RunSettings
-    data: TrainingData
-    path: Path
-    listen: Listener
-    group: Group = ALONE
-    step: int = 0
-    unsaved: bool = False
-    tokens: int = 0
-    seconds: float = 0.0
-    pending: list[str] = field(default_factory=list)
-    fit: Fit | None = None
-    log: MetricsLog | None = None
-    stop: StopRequest = field(default_factory=StopRequest)
+    Args:
+        settings, data, path, listen, group: see `pretrain`.
+    """
+
+    def __init__(
+        self, settings: RunSettings, data: TrainingData, path: Path, listen: Listener, group: Group = ALONE
+    ) -> None:
+        self.settings, self.data, self.path, self.listen, self.group = settings, data, path, listen, group
+        self.engine = Engine(settings, data, path, listen, group)
+        self.run_directory = RunDirectory(path)
+        self.meter = Meter()
+        self.log: MetricsLog | None = None
+        self.stop = StopRequest()
+        self.step = self.tokens = 0
+        self.seconds = 0.0
+        self.unsaved = False
+        self.pending: list[str] = []
 
     def prepare(self, *, resume: bool) -> None:
         """Make model, optimizer and sampler, and bring them to where the run stands."""
-        training, group = self.settings.training, self.group
-        set_threads(training.threads, group)
-        self.run_directory = RunDirectory(self.path)
-        group.first(lambda: self._check(resume=resume))
+        set_threads(self.settings.training.threads, self.group)
+        self.group.first(lambda: self._check(resume=resume))
         require_same(
-            group,
+            self.group,
             {
                 "corpus": self.data.store.fingerprint,
                 "vocabulary": self.data.vocabulary.fingerprint,
                 "configuration": self.settings.model_dump_json(),
             },
         )
-        self.make()
+        self.engine.make()
         self._resume()
-        group.first(self._open)
-
-    def make(self) -> None:
-        """Make model, optimizer and sampler as a new run has them; nothing of it is on disk."""
-        training, group = self.settings.training, self.group
-        self.device = choose_device(training.device, group)
-        precision = group.first(lambda: choose_precision(training.precision, self.device))
-        self.arithmetic = MixedPrecision(precision, self.device)
-        objective = objective_named(self.settings.objective)
-        self.learner = objective.learner(self.settings.model, self.settings.objective_settings, self.data.vocabulary)
-        self.learner.initialise(seed_of("weights", training.seed))
-        self.learner.module.to(self.device)
-        self.fit = fit_of(self.settings, self.learner, self.device, precision, group)
-        self.micro_batch, self.passes, self.reversible = self.fit.micro_batch, self.fit.passes, self.fit.reversible
-        warning = warning_of(self.settings, self.fit, self.device)
-        if warning is not None:
-            self.listen(Notice(text=warning, level="warning"))
-        if self.device.type == "cpu" and not self.reversible:
-            keep_freed_memory()
-        self.optimizer = make_optimizer(self.learner.module, training)
-        self.sampler = sampler_of(
-            self.data.store,
-            self.learner.sampler,
-            pack_tokens=self.settings.pack_tokens,
-            seed=training.seed,
-            shuffle=self.settings.data.shuffle,
-            rank=group.rank,
-            world_size=group.world_size,
-        )
-        self.meter = Meter()
+        self.group.first(self._open)
 
     def _check(self, *, resume: bool) -> None:
         """Refuse what would not be this run."""
@@ -191,12 +136,12 @@ class Trainer:
     def _open(self) -> None:
         """Bring the run directory to where the run stands."""
         # Every save holds weights and two moments of the optimizer; publishing holds the weights once more.
-        weights_bytes = 4 * sum(parameter.numel() for parameter in self.learner.module.parameters())
+        weights_bytes = 4 * sum(parameter.numel() for parameter in self.engine.learner.module.parameters())
         require_free(self.path, (3 * (self.settings.training.keep + 1) + 1) * weights_bytes)
         self.run_directory.begin(self.settings)
         write_description(
             self.path,
-            self.learner.model,
+            self.engine.learner.model,
             self.data.vocabulary,
             objective=self.settings.objective,
             training={
@@ -205,20 +150,9 @@ class Trainer:
             },
         )
         self.log = MetricsLog(self.run_directory.metrics_path)
-        self.log.begin(self.step, {"environment": self.environment, "pending": self.pending})
+        self.log.begin(self.step, {"environment": self.engine.environment, "pending": self.pending})
         if self.step:
             self._publish()  # a kill may have come between a save and its publication
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a bit-exact repetition needs to be the same."""
-        return environment(
-            device=self.device,
-            precision=self.arithmetic.precision,
-            reversible=self.reversible,
-            micro_batch=self.micro_batch,
-            processes=self.group.world_size,
-        )
 
     def _resume(self) -> None:
         saved = shared_step(self.group, self.run_directory)
@@ -235,19 +169,19 @@ class Trainer:
                         hint=f"Give the same {name} to go on with it, or another -o to begin a new run.",
                     )
                 )
-        load_parameters(self.learner.module, saved.model, where=str(self.path))
-        restore_optimizer(self.learner.module, self.optimizer, saved.optimizer)
-        self.arithmetic.restore(loop.scaler)
+        load_parameters(self.engine.learner.module, saved.model, where=str(self.path))
+        restore_optimizer(self.engine.learner.module, self.engine.optimizer, saved.optimizer)
+        self.engine.arithmetic.restore(loop.scaler)
         if self.settings.training.reversible == "auto":  # as before, so that the run goes on bit for bit
-            self.reversible = loop.environment.get("reversible layers", "no") == "yes"
-        chosen = (self.micro_batch, self.passes)
-        self.micro_batch, self.passes = as_before(self.settings, loop.environment, chosen, self.group)
-        self.sampler.restore(loop.sampler)
+            self.engine.reversible = loop.environment.get("reversible layers", "no") == "yes"
+        chosen = (self.engine.micro_batch, self.engine.passes)
+        self.engine.micro_batch, self.engine.passes = as_before(self.settings, loop.environment, chosen, self.group)
+        self.engine.sampler.restore(loop.sampler)
         self.step, self.tokens, self.seconds = loop.step, loop.tokens, loop.seconds
         self.pending = list(loop.pending)
         self.meter.resume(loop.weighted_loss, loop.loss_weight, loop.tokens)
         self.listen(Notice(text=f"going on after step {self.step:,} of {self.settings.training.steps:,}"))
-        changed = change_of(loop.environment, self.environment)
+        changed = change_of(loop.environment, self.engine.environment)
         if changed:
             self.listen(Notice(text=changed, level="warning"))
 
@@ -281,7 +215,7 @@ class Trainer:
         due = []
         if self.data.valid is not None and (last or self.step % training.eval_every == 0):
             due.append("validation")
-        if self._writes and (last or self.step % training.sample_every == 0):
+        if self.engine.writes and (last or self.step % training.sample_every == 0):
             due.append("sample")
         return due
 
@@ -294,116 +228,49 @@ class Trainer:
 
     def _train_step_or_save(self) -> None:
         """One optimizer step; where another process is lost in it, the first one keeps what was done before."""
-        place = self.sampler.state()
+        place = self.engine.sampler.state()
         try:
             self._train_step(place)
         except LostProcessError:
             if self.group.leads and self.unsaved:
-                self.sampler.restore(place)
+                self.engine.sampler.restore(place)
                 self._write()
             raise
 
     def _train_step(self, place: Mapping[str, int]) -> None:
-        """One optimizer step: fetch, accumulate, check, update. `place` is where the sampler stands before it."""
-        training = self.settings.training
+        """One optimizer step, told; `place` is where the sampler stands before it."""
         began = time.monotonic()
-        step = self.step + 1
-        shape = self._shape(step)
-        self.sampler.pack_tokens = shape.pack_tokens
-        batches = [self.sampler.next_packs(shape.rows) for _ in range(shape.passes)]
-        counts: Counter[str] = Counter(tokens=0)
-        for number, packs in enumerate(batches):
-            counts["tokens"] += packs.real_tokens
-            counts.update(
-                {f"of {name}": n for name, n in self.learner.predicted(packs, self._draw(packs, step, number)).items()}
-            )
-        counted = self.group.sum(counts)
-        tokens = int(counted.pop("tokens"))
-        totals = {name.removeprefix("of "): int(count) for name, count in counted.items()}
-        rate = learning_rate(step, training)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.learner.module.train()
-        loss = 0.0
-        for number, packs in enumerate(batches):
-            asked = self.group.agreed_stop(self.stop.signal_number)
-            if asked:
-                self.optimizer.zero_grad(set_to_none=True)
-                self.sampler.restore(place)
-                self._stop(asked)
-            loss += self._accumulate(packs, step, number, totals)
-        loss = self.group.sum({"loss": loss})["loss"]
-        self.group.sum_gradients(self.learner.module.parameters())
-        self.arithmetic.unscale(self.optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.learner.module.parameters(), training.clip or math.inf))
-        overflowed = self.arithmetic.overflowed(norm)
-        if not (math.isfinite(loss) and (math.isfinite(norm) or overflowed)):
-            raise self.group.in_all(self._diverged(step, loss, norm))
-        self.arithmetic.step(self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
-        if overflowed:
-            self.listen(
-                Notice(
-                    text=f"step {step} changed nothing: its gradient overflowed in fp16; "
-                    f"the loss is scaled by {self.arithmetic.loss_scale:g} from now on"
-                )
-            )
-        self.step, self.tokens, self.unsaved = step, self.tokens + tokens, True
+        steps = self.settings.training.steps
+        result = self.engine.advance(self.step + 1, between=lambda: self._stop_if_asked(place))
+        self.step, self.tokens, self.unsaved = self.step + 1, self.tokens + result.tokens, True
         self.seconds += time.monotonic() - began
-        self.meter.add(loss, self.tokens)
+        self.meter.add(result.loss, self.tokens)
         self._tell(
             Step(
-                step=step,
-                steps=training.steps,
-                loss=loss,
+                step=self.step,
+                steps=steps,
+                loss=result.loss,
                 average_loss=self.meter.average_loss,
-                learning_rate=rate,
-                gradient_norm=norm,
+                learning_rate=result.learning_rate,
+                gradient_norm=result.gradient_norm,
                 tokens=self.tokens,
                 tokens_per_second=self.meter.tokens_per_second,
-                seconds_left=self.meter.seconds_per_step * (training.steps - step),
-                memory_bytes=peak_memory_bytes(self.device),
-                gpu_utilisation=gpu_utilisation(self.device),
+                seconds_left=self.meter.seconds_per_step * (steps - self.step),
+                memory_bytes=peak_memory_bytes(self.engine.device),
+                gpu_utilisation=gpu_utilisation(self.engine.device),
             )
         )
 
-    def _diverged(self, step: int, loss: float, norm: float) -> DivergedError:
-        return DivergedError(
-            f"training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}; "
-            "the last saved step is intact",
-            where=str(self.path),
-            hint="Lower training.learning_rate or raise training.warmup_steps, and resume.",
-        )
-
-    def _shape(self, step: int) -> StepShape:
-        """How the sequences of a step are cut: shorter ones while the lengths warm up."""
-        data, pack_tokens = self.settings.data, self.settings.pack_tokens
-        length = length_at(
-            step,
-            steps=self.settings.training.steps,
-            pack_tokens=pack_tokens,
-            warmup_lengths=data.warmup_lengths,
-            warmup_share=data.length_warmup,
-        )
-        return step_shape(length, pack_tokens=pack_tokens, micro_batch=self.micro_batch, passes=self.passes)
-
-    def _draw(self, packs: Packs, step: int, number: int) -> TrainingDraw:
-        """The keys of what a micro-batch draws: those of the step's sequences that this process has of it."""
-        first = number * len(packs.tokens) * self.group.world_size + self.group.rank
-        samples = range(first, first + len(packs.tokens) * self.group.world_size, self.group.world_size)
-        return TrainingDraw(seed=self.settings.training.seed, step=step, samples=samples)
-
-    def _accumulate(self, packs: Packs, step: int, number: int, totals: Mapping[str, int]) -> float:
-        """Forward and backward of one micro-batch, weighted by its share of what the step predicts."""
-        with self.arithmetic.autocast():
-            batch = self.learner.loss(packs, self._draw(packs, step, number), reversible=self.reversible)
-        share, value = batch.share(totals)
-        self.arithmetic.scaled(share).backward()
-        return value
+    def _stop_if_asked(self, place: Mapping[str, int]) -> None:
+        """Stop in the middle of a step, in all processes, where a signal came to any."""
+        asked = self.group.agreed_stop(self.stop.signal_number)
+        if asked:
+            self.engine.abandon(place)
+            self._stop(asked)
 
     def _validate(self) -> None:
         assert self.data.valid is not None
-        metrics = self.learner.validate(
+        metrics = self.engine.learner.validate(
             self.data.valid,
             self.data.vocabulary,
             max_tokens=self.settings.training.eval_tokens,
@@ -411,15 +278,10 @@ class Trainer:
         )
         self._tell(Validation(step=self.step, metrics=metrics))
 
-    @property
-    def _writes(self) -> bool:
-        """Whether there are samples to write; an encoder writes none."""
-        return self.settings.training.sample_every > 0 and self.learner.model.config.causal
-
     def _sample(self) -> None:
         training = self.settings.training
         text = write_sample(
-            self.learner.model.eval(),
+            self.engine.learner.model.eval(),
             self.data.vocabulary,
             prompt=training.sample_prompt,
             tokens=training.sample_tokens,
@@ -437,21 +299,21 @@ class Trainer:
         loop = LoopState(
             step=self.step,
             tokens=self.tokens,
-            sampler=self.sampler.state(),
+            sampler=self.engine.sampler.state(),
             weighted_loss=self.meter.weighted_loss,
             loss_weight=self.meter.weight,
             seconds=self.seconds,
             corpus=self.data.store.fingerprint,
             vocabulary=self.data.vocabulary.fingerprint,
-            environment=self.environment,
-            scaler=self.arithmetic.state(),
+            environment=self.engine.environment,
+            scaler=self.engine.arithmetic.state(),
             pending=self.pending,
         )
         # The curves up to a step are on disk before the step is: a run never goes on from what they do not show.
         self.log.place(self.step, loop.sampler)
         self.log.sync()
-        model = parameters_to_save(self.learner.module)
-        optimizer = optimizer_tensors(self.learner.module, self.optimizer)
+        model = parameters_to_save(self.engine.learner.module)
+        optimizer = optimizer_tensors(self.engine.learner.module, self.engine.optimizer)
         self.run_directory.save(model, optimizer, loop, keep=self.settings.training.keep)
         self._publish()
         self._tell(Saved(path=self.path, step=self.step))
@@ -459,7 +321,7 @@ class Trainer:
     def _publish(self) -> None:
         results = self.log.validation if self.log is not None else {}
         card = model_card(self.settings, self.data.sources, results, self.step, self.tokens)
-        publish(self.path, parameters_to_save(self.learner.model), card)
+        publish(self.path, parameters_to_save(self.engine.learner.model), card)
 
     def _listen_and_stop(self, event: Event) -> None:
         """A listener for work between two steps that may take long."""

@@ -18,7 +18,7 @@ import torch
 from korformer.events import Event, Listener, Notice, ignore
 from korformer.storage.failures import free_bytes
 from korformer.training import memory
-from korformer.training.loop import TrainingData
+from korformer.training.engine import TrainingData
 from korformer.training.settings import RunSettings
 from korformer.training.trial import WRITES_PER_SAVE, Pace, Trial
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from korformer.config import read_toml, to_toml
+from korformer.config import Settings, read_toml, to_toml
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
 from korformer.storage import (
     read_json,
@@ -113,23 +113,7 @@ class RunDirectory:
         Raises:
             UsageError: every difference, with the old and the new value.
         """
-        old, new = _flat(read_toml(self.path / SETTINGS_NAME)), _flat(settings.model_dump(mode="json"))
-        # A run from before a setting existed had what is the default now.
-        old = {**_flat(type(settings)().model_dump(mode="json")), **old}
-        may_change = MAY_CHANGE
-        if _sequences(old) == _sequences(new):
-            may_change |= STEP_SIZE
-        differences = [
-            f"{key} was {_shown(old.get(key))}, now {_shown(new.get(key))}"
-            for key in sorted(old.keys() | new.keys())
-            if key not in may_change and old.get(key) != new.get(key)
-        ]
-        if differences:
-            raise UsageError(
-                "the run here has other settings: " + "; ".join(differences),
-                where=str(self.path),
-                hint="Give the old values to go on with it, or another -o to begin a new run.",
-            )
+        settings_differences(read_toml(self.path / SETTINGS_NAME), settings, may_change=MAY_CHANGE, where=self.path)
 
     def save(self, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], loop: LoopState, *, keep: int) -> Path:
         """Write a step durably, then let old ones go until `keep` are left."""
@@ -181,6 +165,38 @@ def _is_whole(folder: Path) -> bool:
     except KorformerError:
         return False
     return True
+
+
+def settings_differences(
+    before: Mapping[str, Any], settings: Settings, *, may_change: frozenset[str], where: Path
+) -> None:
+    """Refuse settings that differ from those of a run where they may not.
+
+    Args:
+        before: what the run's `run.toml` has.
+        settings: what is given now.
+        may_change: dotted names that may differ.
+        where: the run.
+
+    Raises:
+        UsageError: every difference, with the old and the new value.
+    """
+    old, new = _flat(before), _flat(settings.model_dump(mode="json"))
+    # A run from before a setting existed had what is the default now.
+    old = {**_flat(type(settings)().model_dump(mode="json")), **old}
+    if old.keys() >= STEP_SIZE and new.keys() >= STEP_SIZE and _sequences(old) == _sequences(new):
+        may_change |= STEP_SIZE
+    differences = [
+        f"{key} was {_shown(old.get(key))}, now {_shown(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if key not in may_change and old.get(key) != new.get(key)
+    ]
+    if differences:
+        raise UsageError(
+            "the run here has other settings: " + "; ".join(differences),
+            where=str(where),
+            hint="Give the old values to go on with it, or another -o to begin a new run.",
+        )
 
 
 def read_saved_step(path: Path) -> SavedStep:

@@ -21,6 +21,8 @@ State = Literal["running", "finished", "stopped", "new"]
 
 SETTINGS_NAME = "run.toml"
 METRICS_NAME = "metrics.jsonl"
+RESULTS_NAME = "results.json"
+"""What a fine-tuning run writes when it has ended, possibly before its last step."""
 DEEPEST = 3
 """Folders below the one that is asked for, in which runs are looked for."""
 _HEADER_LIMIT_BYTES = 1 << 24
@@ -60,8 +62,8 @@ class Run:
 
     @property
     def objective(self) -> str | None:
-        """What the model learns."""
-        objective = self.settings.get("objective")
+        """What the model learns: an objective, or the task that it is fine-tuned for."""
+        objective = self.settings.get("objective", self.settings.get("task"))
         return objective if isinstance(objective, str) else None
 
     @property
@@ -88,7 +90,8 @@ class Run:
         elif self.history.step == 0:
             self.state = "new"
         else:
-            self.state = "finished" if self.history.step >= self.steps else "stopped"
+            ended = self.history.step >= self.steps or (self.path / RESULTS_NAME).is_file()
+            self.state = "finished" if ended else "stopped"
         return news or (self.state, self.history.step) != before
 
     def facts(self, *, curve: str | None = None) -> dict[str, Any]:

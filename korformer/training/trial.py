@@ -14,7 +14,7 @@ from korformer.errors import PathError
 from korformer.events import Listener, Progress, ignore
 from korformer.model.products import fast_products
 from korformer.storage.failures import existing_parent
-from korformer.training.loop import Trainer
+from korformer.training.engine import Engine
 from korformer.training.memory import BYTES
 from korformer.training.meter import peak_memory_bytes
 from korformer.training.sampling import write_sample
@@ -54,7 +54,7 @@ class Pace:
 
 
 @dataclass
-class Trial(Trainer):
+class Trial(Engine):
     """A run of a few steps that leaves nothing behind; of each step two passes stand for all of them."""
 
     pass_seconds: list[float] = field(default_factory=list)
@@ -67,9 +67,9 @@ class Trial(Trainer):
         updates: list[float] = []
         began = time.monotonic()
         with fast_products():
-            while self.step < STEPS and (self.step < 2 or time.monotonic() - began < STEP_SECONDS):
+            while len(updates) < STEPS and (len(updates) < 2 or time.monotonic() - began < STEP_SECONDS):
                 before, started = len(self.pass_seconds), time.monotonic()
-                self._train_step(self.sampler.state())
+                self.advance(len(updates) + 1)
                 self._synchronise()
                 updates.append(time.monotonic() - started - sum(self.pass_seconds[before:]))
             validation, sample = self._look(), self._write_a_sample()
@@ -84,12 +84,12 @@ class Trial(Trainer):
             save=self._save_seconds(),
             tokens_per_second=whole * self.micro_batch * self.settings.pack_tokens / step_seconds,
             peak_bytes=peak_memory_bytes(self.device),
-            steps=self.step,
+            steps=len(updates),
         )
 
-    def _accumulate(self, *arguments: object, **options: object) -> float:
+    def accumulate(self, *arguments: object, **options: object) -> float:
         started = time.monotonic()
-        loss = super()._accumulate(*arguments, **options)  # type: ignore[arg-type]
+        loss = super().accumulate(*arguments, **options)  # type: ignore[arg-type]
         self._synchronise()
         self.pass_seconds.append(time.monotonic() - started)
         self.told(Progress(stage="trying", done=len(self.pass_seconds), total=STEPS * self.passes + 1, unit="passes"))
@@ -113,7 +113,7 @@ class Trial(Trainer):
     def _write_a_sample(self) -> float:
         """Seconds of one sample text, from a shorter one."""
         training = self.settings.training
-        if not self._writes:
+        if not self.writes:
             return 0.0
         tokens = min(SAMPLE_TOKENS, training.sample_tokens)
         started = time.monotonic()

@@ -17,7 +17,8 @@ from korformer.evaluation.language_model import evaluate_lm
 from korformer.model.directory import load_model
 from korformer.text.documents import ReadSettings
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.settings import RunSettings, run_settings
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

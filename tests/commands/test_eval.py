@@ -171,7 +171,7 @@ def test_options_reach_the_measurement(capsys: pytest.CaptureFixture[str], model
         (["--data", "empty.txt"], 3, "no text"),
         (["--data", "folder"], 3, "folder"),
         (["--data", "cp949.txt"], 3, "cp949.txt"),
-        (["--data", "valid.txt", "--task", "korquad"], 2, "unknown task 'korquad'"),
+        (["--data", "valid.txt", "--task", "korqad"], 2, "Did you mean korquad?"),
         (["--data", "valid.txt", "--window", "65"], 2, "64"),
         (["--data", "valid.txt", "--window", "1"], 2, "--window"),
         (["--data", "valid.txt", "--document", "page"], 2, "document"),

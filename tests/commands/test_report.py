@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.cells import cell_len
 
-from korformer.commands.report import plot_text, show, table_text
-from korformer.evaluation.report import Plot, Report, Table
+from korformer.commands.report import passage_text, plot_text, predictions_text, show, table_text
+from korformer.evaluation.report import Passage, Plot, Predictions, Report, Table
 
 TABLE = Table(title="Figures", columns=("what", "n"), rows=(("short", "1"), ("longer name", "1,234")), note="A note.")
 PLOT = Plot(
@@ -67,3 +68,35 @@ def test_the_plot_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == table_text(TABLE) + "\n"
     show(REPORT, json_output=False, plot=True)
     assert "*" in capsys.readouterr().out
+
+
+def test_columns_of_wide_characters_are_aligned_by_cells() -> None:
+    table = Table(title="T", columns=("", "기쁨", "n"), rows=(("노여움", "1", "2"), ("a\x1b", "33333", "4")))
+    assert table_text(table).splitlines() == ["T", "           기쁨  n", "  노여움      1  2", "  a\\x1b   33333  4"]
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_passages_fit_the_screen_and_come_out_inert(columns: int) -> None:
+    passage = Passage(
+        title="자료.json, line 3: 0.00", lines=("바람이 분다. " * 30, "가" * 200, "짧다 \x1b[31m[red]빨강\u202e")
+    )
+    lines = passage_text(passage, columns=columns).splitlines()
+    assert max(map(cell_len, lines)) < columns
+    assert lines[0] == "  자료.json, line 3: 0.00"
+    assert lines[-1] == "    짧다 \\x1b[31m[red]빨강\\u202e"
+    assert "".join(line.strip() for line in lines).replace(" ", "").count("바람이분다.") == 30
+    assert sum(line.count("가") for line in lines) == 200
+
+
+def test_worst_examples_stand_below_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(metrics={}, tables=(TABLE,), passages=(Passage(title="one", lines=("text",)),))
+    show(report, json_output=False, plot=False)
+    assert capsys.readouterr().out == table_text(TABLE) + "\n\nThe worst examples\n\n  one\n    text\n"
+
+
+def test_predictions_are_one_value_or_a_line_each() -> None:
+    one = predictions_text(Predictions(layout="json", value={"q1": "반달섬", "q2": ""}))
+    assert json.loads(one) == {"q1": "반달섬", "q2": ""}
+    assert "반달섬" in one
+    lines = predictions_text(Predictions(layout="jsonl", value=[{"id": "1"}, {"id": "2"}]))
+    assert [json.loads(line) for line in lines.splitlines()] == [{"id": "1"}, {"id": "2"}]

@@ -150,3 +150,62 @@ def test_after_a_fault_in_the_model_the_window_reads_anew(make_model: MakeModel)
 def test_a_text_has_at_least_one_token(make_model: MakeModel) -> None:
     with pytest.raises(ValueError, match="at least one"):
         ContextWindow(make_model()).read([])
+
+
+def test_what_was_read_before_a_cancel_counts(make_model: MakeModel) -> None:
+    model = make_model()
+    window = ContextWindow(model)
+    asked = iter(range(100))
+    with pytest.raises(Cancelled):
+        window.read(list(range(5, 45)), cancelled=lambda: next(asked) >= 12)
+    read = model.states[0].length
+    assert 0 < read < 40
+    model.states[0].appended.clear()
+    assert torch.equal(window.read(list(range(5, 45))), model.scores(list(range(5, 45))))
+    assert model.states[0].appended == [40 - read]
+    assert len(model.states) == 1
+
+
+def test_a_state_from_another_time_is_gone_on_with(make_model: MakeModel) -> None:
+    model = make_model(max_tokens=16)
+    text = list(range(5, 30))
+    start = window_start(len(text), 16)
+    state = model.new_state()
+    state.append(text[start:])
+    state.appended.clear()
+    window = ContextWindow(model)
+    window.adopt(state, text[start:], start=start)
+    assert window.state is state
+    assert torch.equal(window.read(text), model.scores(text[start:]))
+    assert state.appended == [1]
+    other = [*text[:20], 7, 8]
+    assert torch.equal(window.read(other), model.scores(other[window_start(22, 16) :]))
+
+
+def test_what_need_not_be_read_again(make_model: MakeModel) -> None:
+    window = ContextWindow(make_model(max_tokens=16))
+    assert window.shared_with([2, 5, 6]) == 0
+    window.read([2, 5, 6, 7])
+    assert window.shared_with([2, 5, 6, 7, 8]) == 4
+    assert window.shared_with([2, 5, 9]) == 2
+    assert window.shared_with([2, 5, 6]) == 2  # the last one has to be read for the scores behind it
+    assert window.shared_with(list(range(40))) == 0
+
+
+def test_watching_outlives_a_state(make_model: MakeModel) -> None:
+    model = make_model()
+    for_all = type(model.new_state())
+    for_all.watch, for_all.attention = False, lambda self, layer: torch.zeros(1)
+    try:
+        window = ContextWindow(model)
+        window.watch = True
+        window.read([2, 5])
+        model.states[-1].append = None
+        with pytest.raises(TypeError):
+            window.push(7)
+        assert window.state is model.states[-1]
+        assert window.state.watch
+        window.watch = False
+        assert not window.state.watch
+    finally:
+        del for_all.watch, for_all.attention

@@ -117,3 +117,37 @@ def test_a_model_that_never_saw_a_gap_is_refused(config_json: dict[str, Any]) ->
 def test_a_model_is_shown_an_order_that_it_knows(share: float, order: Order) -> None:
     settings = {"fim_rate": 0.1, "fim_spm_share": share}
     assert order_of({"training": {"objective": settings}}, where="models/one") == order
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_texts_can_be_given_as_tokens(vocabulary: Any, make_model: Callable[..., Any], order: Order) -> None:
+    prefix, suffix = [CLS_ID, *vocabulary.encode("봄이 오")], vocabulary.encode(" 핀다")
+    window = ContextWindow(make_model())
+    next(infill(window, vocabulary, prefix, suffix, SETTINGS, order=order))
+    assert window.tokens == written(make_model(), vocabulary, "봄이 오", " 핀다", order)
+    assert prefix[0] == CLS_ID
+
+
+def test_settings_may_change_while_it_fills(vocabulary: Any, make_model: Callable[..., Any]) -> None:
+    limits = iter([500, 500, 500, 3, 3, 3, 3])
+    heard: list[Event] = []
+    stream = infill(
+        make_model(max_tokens=64),
+        vocabulary,
+        "봄",
+        "핀다",
+        lambda: SamplingSettings(max_new_tokens=next(limits), seed=3, banned_tokens=(SEP_ID,)),
+        alternatives=2,
+        listen=heard.append,
+    )
+    tokens = list(stream)
+    assert len(tokens) == 3
+    assert all(len(token.alternatives) >= 2 for token in tokens)
+    assert any(isinstance(event, Notice) and "at most 32" in event.text for event in heard)
+
+
+def test_the_end_of_a_sentence_fits_into_the_window_too(vocabulary: Any, make_model: Callable[..., Any]) -> None:
+    window = ContextWindow(make_model(max_tokens=64))
+    settings = SamplingSettings(max_new_tokens=20, sentence_tokens=1000, seed=1, banned_tokens=(SEP_ID,))
+    assert len(list(infill(window, vocabulary, "봄", "핀다", settings))) <= 32
+    assert window.start == 0

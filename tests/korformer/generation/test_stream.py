@@ -313,3 +313,57 @@ def test_other_white_space_at_the_end_of_a_prompt_is_read_as_it_is(
     list(generate(window, vocabulary, prompt, SamplingSettings(seed=0, max_new_tokens=1)))
     expected = prompt_ids(vocabulary, prompt)
     assert list(window.tokens[: len(expected)]) == expected
+
+
+def test_it_goes_on_to_the_end_of_the_sentence(vocabulary: Any, speller: Make) -> None:
+    spelled = ids(vocabulary, "나무", "가", ".", "가", "나무", ".")
+    settings = SamplingSettings(temperature=0.0, max_new_tokens=2, sentence_tokens=9)
+    stream = generate(speller(spelled), vocabulary, "", settings)
+    assert text_of(list(stream)) == "나무가."
+    assert (stream.summary.stop_reason, stream.summary.tokens) == ("sentence", 3)
+
+
+def test_a_sentence_that_does_not_end_is_left(vocabulary: Any, speller: Make) -> None:
+    settings = SamplingSettings(temperature=0.0, max_new_tokens=2, sentence_tokens=3)
+    stream = generate(speller(ids(vocabulary, *["가"] * 20)), vocabulary, "", settings)
+    assert len(list(stream)) == 5
+    assert stream.summary.stop_reason == "length"
+
+
+def test_a_quotation_of_the_prompt_is_closed_first(vocabulary: Any, speller: Make) -> None:
+    prompt = prompt_ids(vocabulary, '그가 "')
+    spelled = ids(vocabulary, "가", ".", '"', "가")
+    settings = SamplingSettings(temperature=0.0, max_new_tokens=1, sentence_tokens=9)
+    stream = generate(speller(spelled, prompt_tokens=len(prompt)), vocabulary, prompt, settings)
+    assert text_of(list(stream)) == '가."'
+
+
+def test_a_limit_can_spare_characters(vocabulary: Any, speller: Make) -> None:
+    spelled = ids(vocabulary, "a", b"\xed", b"\x9e", b"\xa3", "b")
+    settings = SamplingSettings(temperature=0.0, max_new_tokens=2)
+    plain = generate(speller(spelled), vocabulary, "", settings)
+    assert text_of(list(plain)) == "a"
+    whole = generate(speller(spelled), vocabulary, "", settings, whole_characters=True)
+    assert text_of(list(whole)) == "a힣"
+    assert (whole.summary.tokens, whole.summary.stop_reason) == (4, "length")
+
+
+def test_a_person_can_choose_the_first_token(vocabulary: Any, make_model: Make) -> None:
+    chosen = vocabulary.id_of("가나다")
+    settings = OPEN.model_copy(update={"banned_tokens": (chosen,), "top_k": 1})
+    first, second = list(generate(make_model(), vocabulary, "나무", settings, chosen=chosen, alternatives=4))[:2]
+    assert (first.token_id, first.text) == (chosen, "가나다")
+    own = next(alternative for alternative in first.alternatives if alternative.token_id == chosen)
+    assert (own.kept, own.filtered_probability) == (False, 0.0)
+    assert second.token_id != chosen
+    with pytest.raises(UsageError, match="no such token"):
+        list(generate(make_model(), vocabulary, "나무", settings, chosen=9999))
+
+
+def test_token_ids_with_a_space_owed_are_the_text_with_it(vocabulary: Any, make_model: Make) -> None:
+    text = list(generate(make_model(), vocabulary, "안녕 ", OPEN))
+    prompt = prompt_ids(vocabulary, "안녕")
+    stream = generate(make_model(), vocabulary, prompt, OPEN, space_owed=True)
+    assert stream.prompt == prompt
+    assert list(stream) == text
+    assert list(generate(make_model(), vocabulary, prompt, OPEN)) != text

@@ -7,7 +7,7 @@ from korformer.errors import ModelDirectoryError, UsageError
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
 from korformer.model.directory import load_model, parameters_to_save, publish, write_description
-from korformer.model.heads import Head, HeadSpec, read_head_specs
+from korformer.model.heads import Head, HeadSpec, make_head, read_head_specs
 from korformer.storage import read_json, write_json, write_manifest
 from korformer.text.vocabulary import Vocabulary
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
@@ -101,3 +101,16 @@ def test_names_of_heads() -> None:
     assert read_head_specs({}, where="here") == {}
     with pytest.raises(UsageError, match="here: no head can have the name 'Pair'"):
         read_head_specs({"Pair": {}}, where="here")
+
+
+def test_a_mix_of_layers_begins_as_their_mean_and_follows_its_weights() -> None:
+    mix = make_head(HeadSpec(reads="layers", outputs=3), 16)
+    hidden = torch.randn(3, 2, 5, 16)
+    level = torch.nn.functional.layer_norm(hidden, (16,))
+    torch.testing.assert_close(mix(hidden), level.mean(dim=0))
+    with torch.no_grad():
+        mix.weights.copy_(torch.tensor([0.0, 100.0, 0.0]))
+        mix.scale.fill_(2.0)
+    torch.testing.assert_close(mix(hidden), 2 * level[1])
+    mix.reset()
+    torch.testing.assert_close(mix(hidden), level.mean(dim=0))

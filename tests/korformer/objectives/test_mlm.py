@@ -16,7 +16,8 @@ from korformer.model.backbone import TrainingDraw
 from korformer.model.directory import load_model
 from korformer.objectives.mlm import OBJECTIVE, MlmLearner, MlmSettings
 from korformer.text.vocabulary import Vocabulary
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.settings import RunSettings, run_settings
 
 SHAPE: dict[str, Any] = {"dim": 16, "depth": 1, "heads": 2, "max_seq_len": 48, "bucket_size": 8}

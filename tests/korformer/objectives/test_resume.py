@@ -13,7 +13,8 @@ from korformer.errors import InterruptedRun
 from korformer.events import Event, Step
 from korformer.storage.tensors import load_tensors
 from korformer.text.vocabulary import Vocabulary
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.metrics import read_metrics
 from korformer.training.settings import RunSettings, run_settings
 

@@ -15,7 +15,8 @@ from korformer.model.directory import load_model
 from korformer.objectives.rtd import OBJECTIVE, RtdLearner, RtdSettings, detection_figures, generator_config
 from korformer.storage.tensors import load_tensors
 from korformer.text.vocabulary import Vocabulary
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.optimizer import trained_parameters
 from korformer.training.settings import run_settings
 

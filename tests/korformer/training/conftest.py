@@ -10,7 +10,7 @@ import pytest
 
 from korformer.data.store import build_store
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
-from korformer.training.loop import TrainingData
+from korformer.training.engine import TrainingData
 
 SUBJECTS = ("고양이가", "할머니가", "바람이", "어부가", "아이가", "선생님이", "강아지가")
 PLACES = ("마당에서", "바닷가에서", "골목에서", "부엌에서", "시장에서")

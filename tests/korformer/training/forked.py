@@ -33,7 +33,7 @@ from korformer.errors import KorformerError
 from korformer.events import Event, Step
 from korformer.objectives import objectives
 from korformer.text.vocabulary import Vocabulary
-from korformer.training import loop
+from korformer.training import engine, loop
 from korformer.training.distributed import joined
 from korformer.training.settings import run_settings
 
@@ -79,18 +79,18 @@ def train(order: dict[str, Any], rank: int, report: Path) -> int:
 
     failing = order.get("fail")
     if failing and failing["rank"] == rank:
-        accumulate = loop.Trainer._accumulate
+        accumulate = engine.Engine.accumulate
 
-        def fail(self: loop.Trainer, packs: Any, step: int, *others: Any) -> float:
+        def fail(self: engine.Engine, packs: Any, step: int, *others: Any) -> float:
             if step == failing["step"]:
                 raise ZeroDivisionError
             return accumulate(self, packs, step, *others)
 
-        loop.Trainer._accumulate = fail  # type: ignore[method-assign, assignment]
+        engine.Engine.accumulate = fail  # type: ignore[method-assign, assignment]
     code, error = 0, None
     try:
         with joined() as group:
-            data = loop.TrainingData(
+            data = engine.TrainingData(
                 store=TokenStore.open(Path(order["store"])),
                 valid=TokenStore.open(Path(order["valid"])),
                 vocabulary=Vocabulary.load(Path(order["vocabulary"])),

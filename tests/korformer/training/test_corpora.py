@@ -14,7 +14,8 @@ from korformer.errors import InputError, InterruptedRun, UsageError
 from korformer.events import Event, Notice, Step
 from korformer.storage.tensors import load_tensors
 from korformer.training.corpora import training_data
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.metrics import read_metrics
 from korformer.training.settings import DataSettings, RunSettings, run_settings
 

@@ -19,7 +19,7 @@ from korformer.objectives import objectives
 from korformer.storage import staged_directory
 from korformer.storage.tensors import load_tensors
 from korformer.training.distributed import ALONE, Group, joined
-from korformer.training.loop import TrainingData
+from korformer.training.engine import TrainingData
 from korformer.training.metrics import read_metrics
 from korformer.training.run_directory import read_saved_step
 from korformer.training.sharing import divided, require_same

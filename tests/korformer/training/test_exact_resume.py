@@ -23,7 +23,8 @@ from korformer.errors import InterruptedRun, ResourceError
 from korformer.events import Event, Listener, Notice, Progress, Saved, Step, ignore
 from korformer.objectives import objectives
 from korformer.storage import atomic, staged_directory, verify_manifest
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.metrics import read_metrics
 from korformer.training.run_directory import read_saved_step
 from korformer.training.settings import run_settings

@@ -8,8 +8,9 @@ from korformer.config import merge
 from korformer.events import Event, Notice
 from korformer.training import memory
 from korformer.training.distributed import ALONE
+from korformer.training.engine import TrainingData
 from korformer.training.fitting import advice, as_before, out_of_memory, warning_of
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training.loop import pretrain
 from korformer.training.metrics import read_metrics
 from korformer.training.settings import RunSettings, run_settings
 

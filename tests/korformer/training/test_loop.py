@@ -16,8 +16,9 @@ from korformer.objectives import BatchLoss
 from korformer.objectives.ar import ArLearner
 from korformer.storage import lock_directory, verify_manifest
 from korformer.storage.tensors import load_tensors
-from korformer.training import loop
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training import engine
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.metrics import read_metrics
 from korformer.training.run_directory import read_saved_step
 from korformer.training.settings import RunSettings, run_settings
@@ -178,10 +179,12 @@ def test_a_run_goes_on_with_the_layers_it_began_with(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fits into memory changes from day to day; the arithmetic of a run does not."""
-    real = loop.fit_of
-    monkeypatch.setattr(loop, "fit_of", lambda *given: replace(real(*given), reversible=True, micro_batch=1, passes=4))
+    real = engine.fit_of
+    monkeypatch.setattr(
+        engine, "fit_of", lambda *given: replace(real(*given), reversible=True, micro_batch=1, passes=4)
+    )
     pretrain(settings(steps=4), data, tmp_path / "run")
-    monkeypatch.setattr(loop, "fit_of", real)
+    monkeypatch.setattr(engine, "fit_of", real)
     heard: list[Event] = []
     pretrain(settings(), data, tmp_path / "run", listen=heard.append)
     assert not [event for event in heard if isinstance(event, Notice) and event.level == "warning"]
@@ -232,7 +235,7 @@ def test_a_signal_during_validation_is_heard(data: TrainingData, tmp_path: Path)
 
 
 def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop.torch.cuda, "is_available", lambda: False)
-    assert loop.choose_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(engine.torch.cuda, "is_available", lambda: False)
+    assert engine.choose_device("auto") == torch.device("cpu")
     with pytest.raises(UsageError, match="no CUDA device"):
-        loop.choose_device("cuda")
+        engine.choose_device("cuda")

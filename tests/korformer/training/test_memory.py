@@ -103,8 +103,8 @@ def test_a_pass_that_is_asked_for_is_taken_and_processes_share_the_memory(monkey
 def test_memory_follows_the_shape() -> None:
     def told(**changes: Any) -> memory.StepMemory:
         given: dict[str, Any] = {
-            "parameters": 10**7, "kept": 2 * 10**7, "vocabulary_size": 8000, "tokens": 8192, "passes": 1, "reversible": False,
-            "narrow": False, "device": CPU,
+            "parameters": 10**7, "kept": 2 * 10**7, "vocabulary_size": 8000, "tokens": 8192, "passes": 1,
+            "reversible": False, "narrow": False, "device": CPU,
         }  # fmt: skip
         return memory.step_memory([ModelConfig(depth=12)], **{**given, **changes})
 

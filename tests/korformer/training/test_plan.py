@@ -12,7 +12,7 @@ from korformer.text.documents import ReadSettings
 from korformer.text.vocabulary import Vocabulary
 from korformer.training import corpus_sample, memory, trial
 from korformer.training.corpus_sample import planned_data, sample_corpus
-from korformer.training.loop import TrainingData
+from korformer.training.engine import TrainingData
 from korformer.training.plan import PlannedData, plan
 from korformer.training.settings import DataSettings, RunSettings, run_settings
 

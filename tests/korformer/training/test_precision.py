@@ -14,8 +14,9 @@ from korformer.objectives import BatchLoss
 from korformer.objectives.ar import ArLearner
 from korformer.storage import read_json, write_json, write_manifest, write_text
 from korformer.storage.tensors import load_tensors
-from korformer.training import loop
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training import engine
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.metrics import read_metrics
 from korformer.training.precision import MixedPrecision, choose_precision, precision_for
 from korformer.training.run_directory import read_saved_step
@@ -142,7 +143,7 @@ def test_a_run_in_bf16_learns_and_says_so(data: TrainingData, tmp_path: Path) ->
 @pytest.fixture
 def half(monkeypatch: pytest.MonkeyPatch) -> None:
     """fp16 with loss scaling on the CPU, which has it, though no one would choose it there."""
-    monkeypatch.setattr(loop, "choose_precision", lambda wanted, device: "fp16")
+    monkeypatch.setattr(engine, "choose_precision", lambda wanted, device: "fp16")
 
 
 def test_a_resumed_fp16_run_equals_an_uninterrupted_one(half: None, data: TrainingData, tmp_path: Path) -> None:

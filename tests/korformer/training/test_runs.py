@@ -7,7 +7,8 @@ import pytest
 
 from korformer.errors import PathError
 from korformer.storage import lock_directory
-from korformer.training.loop import TrainingData, pretrain
+from korformer.training.engine import TrainingData
+from korformer.training.loop import pretrain
 from korformer.training.runs import Run, find_runs
 from korformer.training.settings import run_settings
 

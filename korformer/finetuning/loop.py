@@ -1,0 +1,406 @@
+"""One fine-tuning run: step, validate, keep the best, save, end in order.
+
+The run's folder is a model directory that holds the best checkpoint so far. Everything random is keyed by seed and
+step, so a run that is stopped anywhere and started again does what it would have done.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from korformer.config import read_toml, to_toml
+from korformer.errors import DivergedError, InterruptedRun, ResourceError, UsageError
+from korformer.events import Event, Listener, Notice, Saved, Step, Validation
+from korformer.finetuning.results import Outcome, Results, card
+from korformer.finetuning.settings import FinetuneSettings, optimizer_settings
+from korformer.model.directory import load_parameters, parameters_to_save, publish, write_description
+from korformer.model.draws import TrainingDraw
+from korformer.model.products import fast_products
+from korformer.storage import require_free, write_text
+from korformer.supervised.course import Course
+from korformer.text.vocabulary import Vocabulary
+from korformer.training.allocator import keep_freed_memory
+from korformer.training.curves import lower_is_better
+from korformer.training.environment import change_of, environment
+from korformer.training.history import History
+from korformer.training.interrupt import StopRequest
+from korformer.training.memory import fit
+from korformer.training.meter import Meter, gpu_utilisation, peak_memory_bytes
+from korformer.training.metrics import MetricsLog
+from korformer.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from korformer.training.precision import MixedPrecision, choose_precision
+from korformer.training.run_directory import SETTINGS_NAME, LoopState, RunDirectory, settings_differences
+from korformer.training.sharing import choose_device
+
+KEPT_STEPS = 1
+MAY_CHANGE = frozenset(f"training.{name}" for name in ("device", "threads", "precision", "reversible"))
+"""Settings that a run which goes on may have otherwise than before."""
+
+
+@dataclass
+class FineTuner:
+    """One run of one seed in progress.
+
+    Args:
+        course: what is learnt; at its beginning for this seed.
+        settings: of the run, its seed among them.
+        vocabulary: of model and data.
+        data: names of files, by "training" and "validation", for the model card.
+        path: the run's folder, locked by the caller.
+        listen: hears Step, Validation, Saved, Notice and Progress.
+        stop: whether somebody asked to stop.
+    """
+
+    course: Course
+    settings: FinetuneSettings
+    vocabulary: Vocabulary
+    data: Mapping[str, Sequence[str]]
+    path: Path
+    listen: Listener
+    stop: StopRequest
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    unsaved: bool = False
+    pending: list[str] = field(default_factory=list)
+    best: tuple[int, Mapping[str, float]] | None = None
+    stale: int = 0
+    log: MetricsLog | None = None
+
+    def run(self) -> Outcome:
+        """Train to the end, or go on and train to the end.
+
+        Raises:
+            UsageError: another run is in the folder.
+            PathError, ResourceError: it cannot be written, memory or disk run out.
+            DivergedError: loss or gradient are not finite.
+            InterruptedRun: a signal ended it after a save.
+        """
+        try:
+            self._prepare()
+            with fast_products():
+                self._train()
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise self._out_of_memory() from error
+        except RuntimeError as error:
+            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+                raise self._out_of_memory() from error
+            raise
+        finally:
+            if self.log is not None:
+                self.log.close()
+        return self._finish()
+
+    def _prepare(self) -> None:
+        training = self.settings.training
+        self.run_directory = RunDirectory(self.path)
+        self.check()
+        self.device = choose_device(training.device)
+        self.arithmetic = MixedPrecision(choose_precision(training.precision, self.device), self.device)
+        self.steps = self.course.steps
+        self.course.module.to(self.device)
+        self.recipe = optimizer_settings(training, self.steps)
+        self.optimizer = make_optimizer(self.course.module, self.recipe)
+        self.reversible = self._reversible()
+        if self.device.type == "cpu" and not self.reversible:
+            keep_freed_memory()
+        self.meter = Meter()
+        self.pending = ["validation"] if self.course.measure_first else []
+        self._resume()
+        self._open()
+
+    def check(self) -> None:
+        """Refuse a folder that holds another run.
+
+        Raises:
+            UsageError: it does.
+        """
+        if not (self.path / SETTINGS_NAME).exists():
+            return
+        before = read_toml(self.path / SETTINGS_NAME)
+        if "task" not in before:
+            raise UsageError("holds a run of pretraining", where=str(self.path), hint="Choose another -o.")
+        settings_differences(before, self.settings, may_change=MAY_CHANGE, where=self.path)
+
+    def _reversible(self) -> bool:
+        """Whether layers are computed twice: as the settings say, or where a pass would not fit otherwise."""
+        training, model = self.settings.training, self.course.model
+        if training.frozen:
+            return False
+        parameters = sum(parameter.numel() for parameter in self.course.module.parameters())
+        chosen = fit(
+            (model.config,),
+            parameters=parameters,
+            kept=2 * parameters,
+            vocabulary_size=model.vocabulary_size,
+            sequences=1,
+            pack_tokens=training.pass_tokens,
+            largest=1,
+            exactly=True,
+            reversible=training.reversible,
+            narrow=self.arithmetic.precision != "fp32",
+            device=self.device,
+        )
+        return chosen.reversible
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return environment(
+            device=self.device,
+            precision=self.arithmetic.precision,
+            reversible=self.reversible,
+            micro_batch=1,
+            processes=1,
+        )
+
+    def _resume(self) -> None:
+        saved = self.run_directory.newest()
+        if saved is None:
+            return
+        loop = saved.loop
+        identities = {"training data": self.course.fingerprint, "vocabulary": self.vocabulary.fingerprint}
+        before = {"training data": loop.corpus, "vocabulary": loop.vocabulary}
+        for name, now in identities.items():
+            if before[name] != now:
+                raise UsageError(
+                    f"the run here had another {name}",
+                    where=str(self.path),
+                    hint=f"Give the same {name} to go on with it, or another -o to begin a new run.",
+                )
+        load_parameters(self.course.module, saved.model, where=str(self.path))
+        restore_optimizer(self.course.module, self.optimizer, saved.optimizer)
+        self.arithmetic.restore(loop.scaler)
+        self.course.restore({name: value for name, value in loop.sampler.items() if name != "step"})
+        if self.settings.training.reversible == "auto":  # as before, so that the run goes on bit for bit
+            self.reversible = loop.environment.get("reversible layers", "no") == "yes"
+        self.step, self.tokens, self.seconds = loop.step, loop.tokens, loop.seconds
+        self.pending = list(loop.pending)
+        self.meter.resume(loop.weighted_loss, loop.loss_weight, loop.tokens)
+        self.listen(Notice(text=f"going on after step {self.step:,} of {self.steps:,}"))
+        changed = change_of(loop.environment, self._environment)
+        if changed:
+            self.listen(Notice(text=changed, level="warning"))
+
+    def _open(self) -> None:
+        weights_bytes = 4 * sum(parameter.numel() for parameter in self.course.module.parameters())
+        require_free(self.path, (3 * (KEPT_STEPS + 1) + 2) * weights_bytes)
+        write_text(self.path / SETTINGS_NAME, to_toml(self.settings))
+        description = self.course.description
+        write_description(
+            self.path,
+            self.course.model,
+            self.vocabulary,
+            objective=self.course.objective,
+            training={"base": self.settings.base, **self.course.training},
+            task=description.as_json() if description is not None else None,
+        )
+        self.log = MetricsLog(self.run_directory.metrics_path)
+        self.log.begin(self.step, {"environment": self._environment, "pending": self.pending})
+        self._recall()
+
+    def _recall(self) -> None:
+        """What was best before the run went on, and for how long nothing has been better."""
+        history = History(self.run_directory.metrics_path)
+        history.refresh()
+        figure = history.figures.get(self.course.headline)
+        if figure is None or figure.best is None:
+            return
+        at = figure.best[0]
+        metrics = {}
+        for name, other in history.figures.items():
+            values = {point.step: point.value for point in other.curve.points()}
+            if at in values:
+                metrics[name] = values[at]
+        self.best = (at, metrics)
+        self.stale = sum(point.step > at for point in figure.curve.points())
+
+    def _train(self) -> None:
+        self._do_pending()
+        while self.step < self.steps and not self._gives_up:
+            self._train_step()
+            paused = time.monotonic()
+            if self.step == self.steps or self.step % self.course.eval_every == 0:
+                self.pending = ["validation"]
+                self._do_pending()
+                self._save()
+            self.meter.skip(time.monotonic() - paused)
+
+    @property
+    def _gives_up(self) -> bool:
+        patience = self.settings.training.patience
+        return patience is not None and self.stale >= patience
+
+    def _do_pending(self) -> None:
+        """The validation that is due; where a signal cuts it short, it is saved as still to be done."""
+        if self.pending:
+            began = time.monotonic()
+            figures = self.course.validate(self._listen_and_stop)
+            self.seconds += time.monotonic() - began
+            self._take(figures)
+            self.pending, self.unsaved = [], True
+
+    def _take(self, figures: Mapping[str, float]) -> None:
+        """Keep the model where its headline is better than all before."""
+        if self._is_better(figures):
+            self.best, self.stale = (self.step, figures), 0
+            outcome = Results(outcomes=[self._outcome()])
+            text = card(self.settings, self.data, self.course.facts, outcome)
+            publish(self.path, parameters_to_save(self.course.model), text)
+        else:
+            self.stale += 1
+        self._tell(Validation(step=self.step, metrics=figures))
+
+    def _is_better(self, figures: Mapping[str, float]) -> bool:
+        if self.best is None:
+            return True
+        now, before = (values.get(self.course.headline, math.nan) for values in (figures, self.best[1]))
+        if math.isnan(now) or math.isnan(before):
+            return math.isnan(before) and not math.isnan(now)
+        return now < before if lower_is_better(self.course.headline) else now > before
+
+    def _train_step(self) -> None:
+        began = time.monotonic()
+        step = self.step + 1
+        place = self.course.state()
+        batches = self.course.passes(step)
+        draws = self._draws(batches, step)
+        totals: Counter[str] = Counter()
+        tokens = 0
+        for batch, draw in zip(batches, draws, strict=True):
+            totals.update(self.course.counts(batch, draw))
+            tokens += self.course.tokens(batch)
+        rate = learning_rate(step, self.recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.course.module.train()
+        loss = 0.0
+        for batch, draw in zip(batches, draws, strict=True):
+            if self.stop.signal_number is not None:
+                self.optimizer.zero_grad(set_to_none=True)
+                self.course.restore(place)
+                self._stop(self.stop.signal_number)
+            with self.arithmetic.autocast():
+                share, value = self.course.loss(batch, draw, reversible=self.reversible).share(totals)
+            self.arithmetic.scaled(share).backward()
+            loss += value
+        self.arithmetic.unscale(self.optimizer)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.course.module.parameters(), self.recipe.clip or math.inf))
+        overflowed = self.arithmetic.overflowed(norm)
+        if not (math.isfinite(loss) and (math.isfinite(norm) or overflowed)):
+            raise DivergedError(
+                f"training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}",
+                where=str(self.path),
+                hint="Lower training.learning_rate or raise training.warmup_share, and begin anew.",
+            )
+        self.arithmetic.step(self.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step, self.tokens, self.unsaved = step, self.tokens + tokens, True
+        self.seconds += time.monotonic() - began
+        self.meter.add(loss, self.tokens)
+        self._tell(
+            Step(
+                step=step,
+                steps=self.steps,
+                loss=loss,
+                average_loss=self.meter.average_loss,
+                learning_rate=rate,
+                gradient_norm=norm,
+                tokens=self.tokens,
+                tokens_per_second=self.meter.tokens_per_second,
+                seconds_left=self.meter.seconds_per_step * (self.steps - step),
+                memory_bytes=peak_memory_bytes(self.device),
+                gpu_utilisation=gpu_utilisation(self.device),
+            )
+        )
+
+    def _draws(self, batches: Sequence[Any], step: int) -> list[TrainingDraw]:
+        """The keys of what each pass draws: its rows' numbers among those of the step."""
+        draws, first = [], 0
+        for batch in batches:
+            rows = self.course.rows(batch)
+            samples = range(first, first + rows)
+            draws.append(TrainingDraw(seed=self.settings.training.seed, step=step, samples=samples))
+            first += rows
+        return draws
+
+    def _save(self) -> None:
+        """Write what it takes to go on."""
+        assert self.log is not None
+        loop = LoopState(
+            step=self.step,
+            tokens=self.tokens,
+            sampler={"step": self.step, **self.course.state()},
+            weighted_loss=self.meter.weighted_loss,
+            loss_weight=self.meter.weight,
+            seconds=self.seconds,
+            corpus=self.course.fingerprint,
+            vocabulary=self.vocabulary.fingerprint,
+            environment=self._environment,
+            scaler=self.arithmetic.state(),
+            pending=self.pending,
+        )
+        self.log.sync()
+        model = parameters_to_save(self.course.module)
+        self.run_directory.save(model, optimizer_tensors(self.course.module, self.optimizer), loop, keep=KEPT_STEPS)
+        self.unsaved = False
+        self._tell(Saved(path=self.path, step=self.step))
+
+    def _listen_and_stop(self, event: Event) -> None:
+        """A listener for work between two steps that may take long."""
+        self.listen(event)
+        if self.stop.signal_number is not None:
+            self._stop(self.stop.signal_number)
+
+    def _stop(self, signal_number: int) -> NoReturn:
+        if self.unsaved:
+            self._save()
+        raise InterruptedRun(
+            f"stopped after step {self.step:,}" + (", saved" if self.step else ", nothing to save yet"),
+            signal_number=signal_number,
+            where=str(self.path),
+            hint="The same command goes on from there.",
+        )
+
+    def _outcome(self) -> Outcome:
+        assert self.best is not None
+        at, metrics = self.best
+        return Outcome(
+            seed=self.settings.training.seed,
+            headline=self.course.headline,
+            best_step=at,
+            metrics=metrics,
+            step=self.step,
+            steps=self.steps,
+            tokens=self.tokens,
+            seconds=round(self.seconds, 1),
+        )
+
+    def _finish(self) -> Outcome:
+        """Tell what it came to, and keep that."""
+        outcome = self._outcome()
+        if self.step < self.steps:
+            text = f"ended after step {self.step:,}: {self.stale} validations without a better {self.course.headline}"
+            self.listen(Notice(text=text))
+        outcome.write(self.path)
+        return outcome
+
+    def _out_of_memory(self) -> ResourceError:
+        training = self.settings.training
+        return ResourceError(
+            f"out of memory after step {self.step}; what was saved is intact",
+            hint=f"Set training.pass_tokens={max(1, training.pass_tokens // 2)} (now {training.pass_tokens}), "
+            "data.max_tokens lower, or training.reversible=always.",
+        )
+
+    def _tell(self, event: Event) -> None:
+        if self.log is not None:
+            self.log(event)
+        self.listen(event)

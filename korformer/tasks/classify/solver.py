@@ -1,0 +1,275 @@
+"""Classification with a known set of labels: scores of windows, probabilities of texts, figures.
+
+Legend: W windows, L tokens, D model width, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from korformer.config import Settings
+from korformer.evaluation.confusion import ClassScores, class_scores, confusion_table
+from korformer.evaluation.report import Predictions, Table
+from korformer.model.heads import HeadSpec
+from korformer.objectives import BatchLoss, Term
+from korformer.supervised.batches import Batch, Window
+from korformer.supervised.sequences import single_windows, summary
+from korformer.supervised.task import Example, Reader, Solver
+from korformer.text.records import Problems
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from korformer.model.backbone import ReformerModel
+
+HEAD = "classify"
+MOST_LABELS = 10_000
+
+
+class ClassifySettings(Settings):
+    """Settings of classification."""
+
+    multi_label: bool = False
+    """A text may have several labels, or none."""
+    separator: Annotated[str, Field(min_length=1)] = ","
+    """What stands between the labels of a text in a table, where it may have several."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Probability from which a text has a label, where it may have several."""
+    empty: Literal["refuse", "keep", "skip"] = "refuse"
+    """Texts without a character: bad data, texts like others (the official test of NSMC has three), or left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyExample(Example):
+    """A text and its labels.
+
+    Attributes:
+        text: as it came.
+        labels: one, or any number where there may be several; None where nobody has told.
+    """
+
+    text: str
+    labels: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassifyPrediction:
+    """What a model says.
+
+    Attributes:
+        labels: the likeliest one; or all from the threshold on.
+        probabilities: (C,) float64, of each label by itself where there may be several.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+
+
+class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
+    """Classification with a set of labels.
+
+    Args:
+        settings: the task's.
+        labels: of the training data, sorted.
+        reader: vocabulary and lengths.
+    """
+
+    def __init__(self, settings: ClassifySettings, labels: Sequence[str], reader: Reader | None) -> None:
+        self.headline = "micro_f1" if settings.multi_label else "accuracy"
+        self.reader = reader
+        self._settings = settings
+        self._labels = tuple(labels)
+        self._numbers = {label: number for number, label in enumerate(labels)}
+
+    @property
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """One score a label, from the token that stands for the text."""
+        return {HEAD: HeadSpec(reads="first", outputs=len(self._labels))}
+
+    def check(self, examples: Sequence[ClassifyExample], problems: Problems) -> None:
+        """Labels must be of the training data."""
+        shown = ", ".join(self._labels[:8]) + (", …" if len(self._labels) > 8 else "")
+        for example in examples:
+            for label in example.labels or ():
+                if label not in self._numbers:
+                    problems.add(example.place, f"the label {label!r} is not in the training data, which has {shown}")
+
+    def windows(self, examples: Sequence[ClassifyExample]) -> list[Window]:
+        """As many as each text needs."""
+        assert self.reader is not None
+        targets = [self._target(example) for example in examples]
+        return single_windows([example.text for example in examples], self.reader, targets)
+
+    def _target(self, example: ClassifyExample) -> Any:
+        if example.labels is None:
+            return None
+        numbers = [self._numbers[label] for label in example.labels if label in self._numbers]
+        return tuple(sorted(numbers)) if self._settings.multi_label else next(iter(numbers), None)
+
+    def loss(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> BatchLoss:
+        """Cross-entropy of the label; summed binary ones where there may be several."""
+        scores_WC = self._scores(model, hidden_WLD, batch)
+        count = len(batch.windows)
+        if self._settings.multi_label:
+            truth_WC = torch.zeros_like(scores_WC)
+            for row, window in enumerate(batch.windows):
+                truth_WC[row, list(window.target)] = 1.0
+            mean = torch.nn.functional.binary_cross_entropy_with_logits(scores_WC, truth_WC, reduction="sum") / count
+        else:
+            labels_W = torch.tensor([window.target for window in batch.windows], device=scores_WC.device)
+            mean = torch.nn.functional.cross_entropy(scores_WC, labels_W)
+        return BatchLoss(terms={"windows": Term(mean=mean, count=count)})
+
+    def outputs(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> list[NDArray[np.float64]]:
+        """Scores (C,) of each window."""
+        return list(self._scores(model, hidden_WLD, batch).double().cpu().numpy())
+
+    def _scores(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> Tensor:
+        assert self.reader is not None
+        scores: Tensor = model.heads[HEAD](summary(hidden_WLD, batch, causal=self.reader.causal)).float()
+        return scores
+
+    def predictions(
+        self, examples: Sequence[ClassifyExample], windows: Sequence[Window], outputs: Sequence[Any]
+    ) -> list[ClassifyPrediction]:
+        """The mean of each text's windows, by their tokens."""
+        count = len(self._labels)
+        sums, weights = np.zeros((len(examples), count)), np.zeros((len(examples), 1))
+        for window, scores_C in zip(windows, outputs, strict=True):
+            level = 0.0 if self._settings.multi_label else np.logaddexp.reduce(scores_C)
+            sums[window.example] += len(window) * (scores_C - level)
+            weights[window.example] += len(window)
+        means = sums / np.maximum(weights, 1)
+        if self._settings.multi_label:
+            return [self._several(1 / (1 + np.exp(-np.clip(row, -700, 700)))) for row in means]
+        shares = np.exp(means - np.logaddexp.reduce(means, axis=1, keepdims=True))
+        return [ClassifyPrediction(labels=(self._labels[int(row.argmax())],), probabilities=row) for row in shares]
+
+    def _several(self, probabilities: NDArray[np.float64]) -> ClassifyPrediction:
+        chosen = np.flatnonzero(probabilities >= self._settings.threshold)
+        return ClassifyPrediction(labels=tuple(self._labels[number] for number in chosen), probabilities=probabilities)
+
+    def metrics(
+        self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
+    ) -> dict[str, float]:
+        """Accuracy and macro F1 over the labels that occur; or micro and macro F1 and the share of exact sets."""
+        right = [set(e.labels or ()) == set(p.labels) for e, p in zip(examples, predictions, strict=True)]
+        exact = sum(right) / max(1, len(right))
+        scores = self._class_scores(examples, predictions)
+        if self._settings.multi_label:
+            return {"micro_f1": scores.micro[2], "macro_f1": scores.macro[2], "exact_labels": exact}
+        return {"accuracy": exact, "macro_f1": scores.macro[2]}
+
+    def _class_scores(
+        self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
+    ) -> ClassScores:
+        if not self._settings.multi_label:
+            return class_scores(*_single(examples, predictions))
+        gold = [set(example.labels or ()) for example in examples]
+        given = [set(prediction.labels) for prediction in predictions]
+        labels = sorted(set().union(*gold, *given))
+        return ClassScores(
+            labels=tuple(labels),
+            right=np.array(
+                [sum(label in g & p for g, p in zip(gold, given, strict=True)) for label in labels], np.int64
+            ),
+            predicted=np.array([sum(label in p for p in given) for label in labels], np.int64),
+            support=np.array([sum(label in g for g in gold) for label in labels], np.int64),
+        )
+
+    def describe(self, example: ClassifyExample, prediction: ClassifyPrediction) -> dict[str, Any]:
+        """Text, label or labels, and every label's probability."""
+        probabilities = dict(zip(self._labels, map(float, prediction.probabilities), strict=True))
+        if self._settings.multi_label:
+            return {"text": example.text, "labels": list(prediction.labels), "probabilities": probabilities}
+        label = prediction.labels[0]
+        return {
+            "text": example.text, "label": label, "probability": probabilities.get(label),
+            "probabilities": probabilities,
+        }  # fmt: skip
+
+    def scores(self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]) -> list[float]:
+        """Mean probability of the truth, over the labels."""
+        scores = []
+        for example, prediction in zip(examples, predictions, strict=True):
+            given = prediction.probabilities
+            truth = [self._numbers[label] for label in example.labels or () if label in self._numbers]
+            if self._settings.multi_label:
+                sure = 1 - given
+                sure[truth] = given[truth]
+                scores.append(float(sure.mean()))
+            else:
+                scores.append(float(given[truth[0]]) if truth else 0.0)
+        return scores
+
+    def tables(
+        self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
+    ) -> tuple[Table, ...]:
+        """Figures of each label; what is taken for what."""
+        by_class = self._class_scores(examples, predictions).table(title="By label", first="label")
+        if self._settings.multi_label:
+            return (by_class,)
+        return by_class, confusion_table(*_single(examples, predictions))
+
+    def context(self, example: ClassifyExample, prediction: ClassifyPrediction) -> str:
+        """Truth, prediction and text."""
+        told = ", ".join(
+            f"{label} {float(prediction.probabilities[self._numbers[label]]):.0%}" if label in self._numbers else label
+            for label in prediction.labels
+        )
+        return f"{', '.join(example.labels or ())} taken for {told or 'nothing'}\n{example.text}"
+
+    def predictions_file(
+        self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
+    ) -> Predictions:
+        """Id and label, or labels, without the text."""
+        records = []
+        for example, prediction in zip(examples, predictions, strict=True):
+            record = self.describe(example, prediction)
+            del record["text"]
+            records.append({"id": example.id, **record})
+        return Predictions(layout="jsonl", value=records)
+
+    def read_predictions(
+        self, examples: Sequence[ClassifyExample], records: Mapping[str, Any], problems: Problems
+    ) -> list[ClassifyPrediction]:
+        """`label` or `labels` of each id; an id that is not there has none, which is wrong."""
+        predictions = []
+        for example in examples:
+            record = records.get(example.id, {})
+            labels = record_labels(record if isinstance(record, dict) else {"label": record}, self._settings)
+            if isinstance(labels, str):
+                problems.add(example.place, f"the prediction of id {example.id} {labels}")
+                labels = ()
+            known = [self._numbers[label] for label in labels if label in self._numbers]
+            probabilities = np.zeros(len(self._labels))
+            probabilities[known] = 1.0
+            predictions.append(ClassifyPrediction(labels=labels, probabilities=probabilities))
+        return predictions
+
+
+def _single(
+    examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
+) -> tuple[list[str], list[str]]:
+    """The one label of each example and prediction; nothing is a label of its own."""
+    return [(e.labels or ("",))[0] for e in examples], [(p.labels or ("(none)",))[0] for p in predictions]
+
+
+def record_labels(record: Mapping[str, Any], settings: ClassifySettings) -> tuple[str, ...] | str:
+    """Labels of a JSON object, or what is wrong with them as the rest of a sentence."""
+    value = record.get("labels", record.get("label"))
+    if value is None:
+        return 'lacks "label"'
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(one, bool) or not isinstance(one, str | int) or one == "" for one in values):
+        return "has a label that is neither text nor a whole number"
+    if not settings.multi_label and len(values) != 1:
+        return f"has {len(values)} labels: set classify.multi_label = true where a text may have several"
+    return tuple(str(one) for one in values)

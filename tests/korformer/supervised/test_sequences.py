@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from korformer.supervised.batches import Window, collate
+from korformer.supervised.sequences import pair_windows, shared_room, single_windows, summary
+from korformer.supervised.task import Reader
+from korformer.text.special import CLS_ID, SEP_ID
+from korformer.text.vocabulary import Vocabulary
+
+
+def test_a_text_stands_between_cls_and_sep(reader: Reader) -> None:
+    assert reader.vocabulary is not None
+    windows = single_windows(["바람이 센 날", ""], reader, [1, 0])
+    assert windows[0].tokens.tolist() == [CLS_ID, *reader.vocabulary.encode("바람이 센 날"), SEP_ID]
+    assert windows[1].tokens.tolist() == [CLS_ID, SEP_ID]
+    assert [(window.example, window.target) for window in windows] == [(0, 1), (1, 0)]
+
+
+def test_a_long_text_is_read_in_windows_that_lose_nothing(vocabulary: Vocabulary) -> None:
+    reader = Reader(vocabulary=vocabulary, max_tokens=16, causal=False)
+    text = "사람들은 천천히 걸었다. " * 20
+    windows = single_windows([text], reader, [None])
+    assert len(windows) > 3
+    assert max(map(len, windows)) <= 16
+    assert max(map(len, windows)) - min(map(len, windows)) <= 1
+    inner = [token for window in windows for token in window.tokens.tolist()[1:-1]]
+    assert inner == vocabulary.encode(text)
+
+
+def test_a_pair_has_two_segments(reader: Reader) -> None:
+    assert reader.vocabulary is not None
+    (window,) = pair_windows(["바람이 센 날"], ["종을 울렸다"], reader, [0.5])
+    one, two = reader.vocabulary.encode("바람이 센 날"), reader.vocabulary.encode("종을 울렸다")
+    assert window.tokens.tolist() == [CLS_ID, *one, SEP_ID, *two, SEP_ID]
+    assert window.segments is not None
+    assert window.segments.tolist() == [0] * (len(one) + 2) + [1] * (len(two) + 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "room", "expected"),
+    [(3, 4, 10, (3, 4)), (3, 40, 10, (3, 7)), (40, 3, 10, (7, 3)), (40, 40, 10, (5, 5)), (40, 40, 11, (6, 5))],
+)
+def test_the_longer_text_gives_way(one: int, two: int, room: int, expected: tuple[int, int]) -> None:
+    assert shared_room(one, two, room) == expected
+
+
+def test_an_encoder_is_summed_up_by_its_first_token_and_a_decoder_by_its_last() -> None:
+    windows = [Window(example=0, tokens=np.arange(5, 5 + length)) for length in (3, 5)]
+    batch = collate(windows, share_rows=True)
+    hidden_WLD = torch.arange(10.0).view(2, 5, 1)
+    assert summary(hidden_WLD, batch, causal=False).flatten().tolist() == [0, 5]
+    assert summary(hidden_WLD, batch, causal=True).flatten().tolist() == [2, 9]

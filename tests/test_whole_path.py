@@ -94,6 +94,7 @@ def test_every_command_on_the_way_works_and_none_opens_a_socket(tmp_path: Path) 
     (tmp_path / "raw.txt").write_text(TEXT * 20, encoding="utf-8")
     settings = [word for each in TINY_MODEL for word in ("--set", each)]
     common = ["--steps", "3", "--cache", "cache", "-o", "run", *settings]
+    examples = ["--train", "labels.tsv", "--valid", "labels.tsv"]
     lines = [
         ["corpus", "raw.txt", "-o", "corpus.jsonl"],
         ["vocab", "corpus.jsonl", "--size", "700", "-o", "vocab"],
@@ -104,9 +105,14 @@ def test_every_command_on_the_way_works_and_none_opens_a_socket(tmp_path: Path) 
         ["import", "old.pth", "--vocab", "old", "-o", "imported", *OLD_MODEL],
         ["runs", "run", "--json"],
         ["doctor", "--json"],
+        ["finetune", "-m", "run", "--task", "classify", *examples, "--epochs", "1", "-o", "tuned", "--quiet"],
+        ["predict", "-m", "tuned", "own.txt"],
+        ["models", "verify", "run", "tuned"],
     ]
     save_old_checkpoint(tmp_path)
-    assert {line[0] for line in lines} == set(registry.COMMANDS)
+    (tmp_path / "labels.tsv").write_text("산이 높다\t높음\n물이 깊다\t깊음\n" * 4, encoding="utf-8")
+    (tmp_path / "own.txt").write_text("산이 높다\n", encoding="utf-8")
+    assert {line[0] for line in lines} == set(registry.COMMANDS) - {"tui"}  # which needs a screen
     results, error = walk(lines, tmp_path)
     assert [left for _, left in results] == [0] * len(lines), error
     assert "NETWORK" not in error
@@ -121,6 +127,8 @@ def test_every_command_on_the_way_works_and_none_opens_a_socket(tmp_path: Path) 
     assert results[6][0] == "imported\n"
     assert json.loads(results[7][0])["step"] == 3
     assert json.loads(results[8][0])["ok"] is True
+    assert json.loads(results[10][0])["label"] in {"높음", "깊음"}
+    assert results[11][0] == "run: whole\ntuned: whole\n"
 
 
 def test_the_watch_sees_a_socket() -> None:
@@ -131,7 +139,7 @@ def test_the_watch_sees_a_socket() -> None:
     assert "NETWORK socket.connect" in done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in registry.COMMANDS if name != "doctor"])
+@pytest.mark.parametrize("name", [name for name in registry.COMMANDS if name not in {"doctor", "tui"}])
 def test_a_missing_input_is_one_message_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     lines = {
         "corpus": ["corpus", "missing.txt", "-o", "out.jsonl"],
@@ -141,6 +149,9 @@ def test_a_missing_input_is_one_message_and_leaves_nothing_behind(name: str, tmp
         "eval": ["eval", "-m", "missing", "--data", "missing.txt"],
         "import": ["import", "missing.pth", "--vocab", "missing", "-o", "out"],
         "runs": ["runs", "missing"],
+        "finetune": ["finetune", "-m", "missing", "--task", "ner", "--train", "missing.txt", "--valid", "missing.txt"],
+        "predict": ["predict", "-m", "missing"],
+        "models": ["models", "info", "missing"],
     }
     results, error = walk([lines[name]], tmp_path)
     assert results == [("", 1)]

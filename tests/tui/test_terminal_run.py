@@ -116,7 +116,9 @@ def test_an_evening_of_writing(terminal: Terminal, model: Path) -> None:
     terminal.wait("봄이 오면 등대에")
     assert characters(terminal.wait("준비됨")) == 9
 
-    terminal.keys("F4", "End", "Up", "Up")  # the number of tokens to write
+    terminal.keys("F4", "End", *["Up"] * 5)  # ban the token that ends a document: drawn weights write it now and then
+    terminal.type("3")
+    terminal.keys("Enter", "End", "Up", "Up")  # the number of tokens to write
     terminal.type("9000")
     terminal.keys("Enter", "Home", "F4")
     terminal.wait("9000")

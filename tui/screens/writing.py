@@ -127,6 +127,7 @@ class WritingScreen(Screen[None]):
         self._read_to = begins if ignored and begins != len(self.page.text) else None
         self.page.set_readable(self.page.readable[0], self._read_to)
         self.panels.mark(None)
+        self.status.tell(characters=len(self.page.text))
 
     def show_history(self) -> None:
         """The tree changed."""

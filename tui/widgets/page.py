@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from textual import events
@@ -65,7 +66,7 @@ class Page(Sheet):
     def _target(self, where: str) -> int:
         row = self.rows.row_of(self.cursor)
         start, end = self.rows.span(row)
-        targets = {
+        targets: dict[str, Callable[[], int]] = {
             "left": lambda: self.rows.before(self.cursor),
             "right": lambda: self.rows.after(self.cursor),
             "row_start": lambda: start,

@@ -272,7 +272,9 @@ class Sheet(ScrollView, can_focus=True):
         elif size != self.virtual_size:
             # Assigned, it would lay out the whole screen and draw it anew, for every row that is written.
             self.set_reactive(Sheet.virtual_size, size)
-            self.vertical_scrollbar.window_virtual_size = size.height
+            # The bar is as high as the sheet, and drawing it draws all beside it: it need not tell every row.
+            step = max(1, self.ahead)
+            self.vertical_scrollbar.window_virtual_size = -(-size.height // step) * step
 
     def _refresh_rows(self, first: int, last: int | None = None) -> None:
         top = first - self.scroll_offset.y

@@ -42,7 +42,7 @@ def test_an_unknown_preset_names_the_nearest() -> None:
 
 def test_each_objective_has_a_preset_of_its_own_or_any() -> None:
     meant = {preset_objective(name) for name in preset_names()}
-    assert {None, "mlm", "rtd"} == meant
+    assert {None, "ar", "mlm", "rtd"} == meant
     rtd = settings_of("reformer-rtd")
     assert (rtd.model.depth, rtd.model.dim, rtd.model.causal) == (12, 768, False)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from korformer.commands import registry
+from korformer.commands import models, registry
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -49,6 +49,9 @@ def test_every_call_uses_commands_and_options_that_exist(name: str) -> None:
     for words in calls(name):
         command = words[:1] if words[0] in registry.COMMANDS else []
         assert command or words[0].startswith("-"), words
+        if command == ["models"] and len(words) > 1:
+            assert words[1] in models.COMMANDS, words
+            command = words[:2]
         options = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         unknown = {option for option in options if not re.search(rf"(?<!\S){option}\b", help_of(*command))}
         assert not unknown, (words, unknown)

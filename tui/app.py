@@ -85,6 +85,7 @@ class WritingApp(App[None]):
     Attributes:
         crash: what ended the application though it should not have, or None.
         signal_number: the signal that ended it, or None.
+        typing: the keys that wait to be done.
     """
 
     CSS_PATH = "style.tcss"
@@ -109,7 +110,7 @@ class WritingApp(App[None]):
         self._model = model
         self._notice = notice
         self._hearing = False
-        self._typing = TypingOrder(self, super().on_event)
+        self.typing = TypingOrder(self, super().on_event)
         self.engine = engine if engine is not None else Engine(self._deliver, messages_a_second=MESSAGES_A_SECOND)
         self.writing = WritingScreen(file, self.engine)
         for theme in (DARK, LIGHT):
@@ -125,13 +126,13 @@ class WritingApp(App[None]):
     async def on_event(self, event: events.Event) -> None:
         """Take keys one after another."""
         if isinstance(event, events.Key) and not event.is_forwarded:
-            self._typing.add(event)
+            self.typing.add(event)
         else:
             await super().on_event(event)
 
     def on_mount(self) -> None:
         """Show the page; open the model once it is seen."""
-        self.run_worker(self._typing.run(), name="keys")
+        self.run_worker(self.typing.run(), name="keys")
         ScrollBar.renderer = _PlainBars
         self._hearing = True
         self._take_signals()

@@ -31,9 +31,16 @@ class TypingOrder:
         self._app = app
         self._take = take
         self._keys: asyncio.Queue[events.Key] = asyncio.Queue()
+        self._open = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a key waits or is being done."""
+        return self._open > 0
 
     def add(self, key: events.Key) -> None:
         """Take a key."""
+        self._open += 1
         self._keys.put_nowait(key)
 
     async def run(self) -> None:
@@ -46,6 +53,7 @@ class TypingOrder:
             path = [focused, *focused.ancestors] if focused is not None else [self._app.screen, self._app]
             for node in (*path, self._app):
                 await _drained(node)
+            self._open -= 1
 
 
 async def _drained(node: MessagePump) -> None:

@@ -93,12 +93,17 @@ class Stage:
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
-        await self.pilot.pause()
+        await self._done()
 
     async def type(self, text: str) -> None:
         """Type characters as an input method commits them."""
         for character in text:
             await self.pilot.press(character)
+        await self._done()
+
+    async def _done(self) -> None:
+        while self.app.typing.busy and self.app.is_running:
+            await self.pilot.pause(0.005)
         await self.pilot.pause()
 
     async def wrote(self, *tokens: TokenRecord) -> None:

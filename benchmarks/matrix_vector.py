@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from korformer.model.products import fast_products
+
 Product = Callable[[], object]
 
 COPIES_BYTES = 384 * 2**20
@@ -33,8 +35,18 @@ def _float_products(matrix: Tensor, vector: Tensor) -> dict[str, Callable[[], Pr
         weights = torch.ops.mkldnn._reorder_linear_weight(matrix, 1)
         return lambda: torch.ops.mkldnn._linear_pointwise(row, weights, None, "none", [], "")
 
+    def transposed() -> Product:
+        columns = matrix.t().contiguous()
+
+        def multiply() -> Tensor:
+            with fast_products():
+                return torch.mm(row, columns)
+
+        return multiply
+
     return {
         "torch.mv": lambda: lambda: torch.mv(matrix, vector),
+        "mm, the matrix transposed": transposed,
         "F.linear": lambda: lambda: F.linear(row, matrix),
         "matmul of a column": lambda: lambda: matrix @ column,
         "oneDNN, weights packed": packed,

@@ -14,7 +14,8 @@ from korformer.commands import checkpoint
 from korformer.errors import InputError
 
 if TYPE_CHECKING:
-    from korformer.model.catalogue import FoundModel, ModelFacts
+    from korformer.model.catalogue import ModelFacts
+    from korformer.model.found import FoundModel
 
 
 class Weights(StrEnum):
@@ -33,7 +34,8 @@ def list_models(
 ) -> None:
     """List model directories, newest first."""
     from korformer.errors import KorformerError, PathError
-    from korformer.model.catalogue import facts_of, find_models, usual_places
+    from korformer.model.catalogue import facts_of
+    from korformer.model.found import find_models, usual_places
 
     for folder in folders or []:
         if not folder.exists():

@@ -1,46 +1,29 @@
-"""Model directories as things to list, look at, check, and copy for others to use."""
+"""Model directories as things to look at, check, and copy for others to use."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
-import korformer
 from korformer.errors import ModelDirectoryError, UsageError
 from korformer.events import Listener, ignore
 from korformer.model.directory import (
     CARD_NAME,
-    CONFIG_NAME,
     MODEL_FILES,
-    WEIGHTS_NAME,
     load_model,
     parameters_to_save,
 )
+from korformer.model.found import CONFIG_NAME, WEIGHTS_NAME
 from korformer.storage import read_inside, read_json, staged_directory, verify_manifest, write_bytes, write_text
 from korformer.storage.tensors import load_tensors, save_tensors
 
 StoredWeights = Literal["fp32", "bf16"]
 STORED_WEIGHTS: tuple[StoredWeights, ...] = get_args(StoredWeights)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundModel:
-    """A folder that looks like a model directory.
-
-    Attributes:
-        path: the folder.
-        weights_bytes: size of its weights.
-        modified: when they were written, seconds since 1970.
-    """
-
-    path: Path
-    weights_bytes: int
-    modified: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,32 +51,6 @@ class ModelFacts:
     model: Mapping[str, Any]
     vocabulary: Mapping[str, Any]
     card: str
-
-
-def usual_places() -> tuple[Path, ...]:
-    """Where model directories lie: `checkpoints` here, and what this installation has."""
-    return (Path("checkpoints"), Path(korformer.__file__).parent / "checkpoints")
-
-
-def find_models(places: Iterable[Path]) -> list[FoundModel]:
-    """The model directories in some folders, newest first, each once; what cannot be read is left out."""
-    found: dict[Path, FoundModel] = {}
-    for place in places:
-        try:
-            folders = [place, *sorted(place.iterdir())]
-        except OSError:
-            continue
-        for folder in folders:
-            try:
-                facts = (folder / WEIGHTS_NAME).stat()
-                real = folder.resolve()
-                described = (folder / CONFIG_NAME).is_file()
-            except OSError:
-                continue
-            if described:
-                model = FoundModel(path=folder, weights_bytes=facts.st_size, modified=facts.st_mtime)
-                found.setdefault(real, model)
-    return sorted(found.values(), key=lambda model: -model.modified)
 
 
 def facts_of(path: Path) -> ModelFacts:

@@ -19,13 +19,12 @@ from korformer.config import build
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
+from korformer.model.found import CONFIG_NAME, WEIGHTS_NAME
 from korformer.model.heads import HeadSpec, read_head_specs
 from korformer.storage import read_json, update_directory, verify_manifest, write_json, write_text
 from korformer.storage.tensors import load_tensors, save_tensors
 from korformer.text.vocabulary import Vocabulary
 
-CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "README.md"
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 MODEL_FILES = (CONFIG_NAME, WEIGHTS_NAME, "generation_config.json", CARD_NAME, *VOCABULARY_FILES)

@@ -10,8 +10,8 @@ import pytest
 from stage import INFO, TEXT, Play, Stage, record
 from textual.widgets import Input
 
+from korformer.model.found import find_models
 from korformer.tui.launch import model_of
-from korformer.tui.model_list import find_models
 from korformer.tui.screens.filing import open_any, open_latest
 from korformer.tui.screens.pick import Pick
 from korformer.writing import messages as said

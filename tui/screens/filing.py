@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from korformer.errors import KorformerError
 from korformer.generation.settings import SamplingSettings
+from korformer.model.found import find_models, usual_places
 from korformer.tui.messages import AutosaveSaid
-from korformer.tui.model_list import find_models, usual_places
 from korformer.tui.screens.pick import Ask, Pick
 from korformer.tui.tones import tones
 from korformer.tui.widgets.controls import Controls

@@ -6,8 +6,9 @@ from model_variants import make
 
 from korformer.errors import ModelDirectoryError, PathError, UsageError
 from korformer.model.backbone import ReformerModel
-from korformer.model.catalogue import facts_of, find_models, pack, verify
+from korformer.model.catalogue import facts_of, pack, verify
 from korformer.model.directory import MODEL_FILES, load_model, parameters_to_save, publish, write_description
+from korformer.model.found import find_models
 from korformer.text.vocabulary import Vocabulary
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 

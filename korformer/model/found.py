@@ -1,4 +1,4 @@
-"""The model directories that a person may want to open."""
+"""The model directories that a person may want to open. torch is not imported for this."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import korformer
 
+CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 
 
@@ -36,17 +37,17 @@ def find_models(places: Iterable[Path]) -> list[FoundModel]:
     found: dict[Path, FoundModel] = {}
     for place in places:
         try:
-            folders = sorted(place.iterdir())
+            folders = [place, *sorted(place.iterdir())]
         except OSError:
             continue
         for folder in folders:
-            weights = folder / WEIGHTS_NAME
             try:
-                facts = weights.stat()
+                facts = (folder / WEIGHTS_NAME).stat()
                 real = folder.resolve()
+                described = (folder / CONFIG_NAME).is_file()
             except OSError:
                 continue
-            if (folder / "config.json").is_file():
+            if described:
                 model = FoundModel(path=folder, weights_bytes=facts.st_size, modified=facts.st_mtime)
                 found.setdefault(real, model)
     return sorted(found.values(), key=lambda model: -model.modified)

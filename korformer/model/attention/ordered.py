@@ -32,7 +32,8 @@ SMALL = 4096
 """Multiplications up to which torch does not ask oneDNN for a product."""
 
 _LEAST = -80.0
-"""Scores this far below the highest of their row weigh nothing: exp stays clear of what fp32 cannot hold."""
+"""Scores this far below the highest of their row weigh nothing: exp stays clear of what fp32 cannot hold. Nothing is
+zero: a sum that begins with a tiny number rounds otherwise where the next product lies halfway between two numbers."""
 _NOTHING = 2 * math.exp(_LEAST)
 
 
@@ -127,7 +128,7 @@ def weigh_once(q: Tensor, k: Tensor, bias: Tensor | None) -> tuple[Tensor, Tenso
     if bias is not None:
         scores.add_(bias)
     highest = scores.amax(dim=-1, keepdim=True)
-    weights = scores.sub_(highest).clamp_(min=_LEAST).exp_()
+    weights = torch.threshold_(scores.sub_(highest).clamp_(min=_LEAST).exp_(), _NOTHING, 0.0)
     total = _sum(weights)
     return weights, total, total.log().add_(highest)
 

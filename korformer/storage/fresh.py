@@ -32,8 +32,13 @@ def check_new(path: Path) -> None:
         return
     except OSError as error:
         raise failure(error, path) from error
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
+    if not _is_special(mode):
         raise _exists(path)
+
+
+def _is_special(mode: int) -> bool:
+    """Whether it is a device, pipe or socket, which is written to and not replaced."""
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -44,10 +49,11 @@ def write_new(path: Path, data: bytes) -> None:
     """
     path = Path(path)
     check_new(path)
-    if os.path.lexists(path):  # a device or pipe
-        with open_durable(path) as file:
-            file.write(data)
-        return
+    with contextlib.suppress(FileNotFoundError):
+        if _is_special(os.lstat(path).st_mode):  # not merely there: another may have made the file since
+            with open_durable(path) as file:
+                file.write(data)
+            return
     temporary = temporary_path(path.parent)
     try:
         with open_durable(temporary, expected_bytes=len(data)) as file:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import torch
 from measuring import RESULTS, environment
+from training_runs import last_figures
 
 from korformer.model.backbone import ReformerModel, TrainingDraw
 from korformer.model.config import ModelConfig
@@ -103,15 +102,8 @@ def train(variant: str, arguments: argparse.Namespace, steps: int) -> float:
         "training.keep": 1,
         "training.seed": arguments.seed,
     }
-    command = [sys.executable, "-m", "korformer.commands.app", "pretrain", "--quiet", "--objective", "ar"]
-    command += ["--vocab", str(arguments.vocab), "--corpus", *map(str, arguments.corpus)]
-    command += ["--valid", str(arguments.valid), "-o", str(run)]
-    for key, value in changes.items():
-        command += ["--set", f"{key}={json.dumps(value)}"]
-    subprocess.run(command, check=True)
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    looks = [entry for entry in map(json.loads, lines) if "bits_per_character" in entry]
-    return float(looks[-1]["bits_per_character"])
+    figures = last_figures(run, "ar", changes, corpus=arguments.corpus, valid=arguments.valid, vocab=arguments.vocab)
+    return figures["bits_per_character"]
 
 
 def main() -> None:

@@ -15,10 +15,7 @@ A run that was stopped goes on where it stood.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from measuring import RESULTS, environment
+from training_runs import last_figures
 
 from korformer.data.store import cached_store, default_cache
 from korformer.data.token_store import TokenStore
@@ -116,14 +114,7 @@ def train(variant: str, options: argparse.Namespace) -> dict[str, float]:
         "training.sample_every": 0,
         "training.keep": 1,
     }
-    command = [sys.executable, "-m", "korformer.commands.app", "pretrain", "--quiet", "--objective", objective]
-    command += ["--vocab", str(options.vocab), "--corpus", *options.corpus, "--valid", options.valid, "-o", str(run)]
-    for key, value in changes.items():
-        command += ["--set", f"{key}={json.dumps(value)}"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    looks = [line for line in lines if line["event"] == "validation"]
-    return {name: value for name, value in looks[-1].items() if isinstance(value, int | float)}
+    return last_figures(run, objective, changes, corpus=options.corpus, valid=options.valid, vocab=options.vocab)
 
 
 def main() -> None:

@@ -9,13 +9,11 @@ The table shows bits per character on the validation text at the end. A run that
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from measuring import RESULTS, environment
+from training_runs import last_figures
 
 from korformer.storage import write_json
 
@@ -43,14 +41,7 @@ def train(optimizer: str, rate: float, options: argparse.Namespace) -> dict[str,
         "training.save_every": 1000,
         "training.keep": 1,
     }
-    command = [sys.executable, "-m", "korformer.commands.app", "pretrain", "--quiet", "--objective", "ar"]
-    command += ["--vocab", str(options.vocab), "--corpus", *options.corpus, "--valid", options.valid, "-o", str(run)]
-    for key, value in changes.items():
-        command += ["--set", f"{key}={json.dumps(value)}"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    looks = [line for line in lines if line["event"] == "validation"]
-    return {name: value for name, value in looks[-1].items() if isinstance(value, int | float)}
+    return last_figures(run, "ar", changes, corpus=options.corpus, valid=options.valid, vocab=options.vocab)
 
 
 def main() -> None:

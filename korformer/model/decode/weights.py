@@ -154,8 +154,10 @@ def _queries_values(attention: LSHSelfAttention) -> Tensor:
 
 
 def _layouts(model: ReformerModel) -> dict[torch.Size, Layout]:
-    """The layout of every shape of matrix, where products have an order; none elsewhere."""
+    """The layout of every shape of matrix, where hashes want products to have an order, and they have; none elsewhere."""
     head = model.head_weight
+    if not {"causal_lsh", "lsh"} & set(model.config.layer_kinds):
+        return {}
     if head.device.type != "cpu" or head.dtype != torch.float32 or not stays_fp32():
         return {}
     weights: dict[torch.Size, dict[int, Tensor]] = {head.shape: {id(head): head}}

@@ -154,7 +154,7 @@ def _queries_values(attention: LSHSelfAttention) -> Tensor:
 
 
 def _layouts(model: ReformerModel) -> dict[torch.Size, Layout]:
-    """The layout of every shape of matrix, where hashes want products to have an order, and they have; none elsewhere."""
+    """The layout of every shape of matrix, where hashes want products to have an order and they have; else none."""
     head = model.head_weight
     if not {"causal_lsh", "lsh"} & set(model.config.layer_kinds):
         return {}

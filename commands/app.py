@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     # Read by OpenMP when torch is imported. Threads that spin long while they wait for one another come to a crawl as
-    # soon as another program wants a core; threads that never spin lose a quarter of the time to waking up.
+    # soon as another program wants a core; threads that never spin lose time to waking up at every product.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     with _utf8_streams(), warnings.catch_warnings(), _signals_as_exceptions():

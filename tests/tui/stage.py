@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from korformer.tui.app import WritingApp
 from korformer.tui.messages import EngineSaid
+from korformer.tui.widgets.sheet import MOST_CELLS
 from korformer.writing import messages as said
 from korformer.writing.records import Candidate, TokenRecord
 
@@ -125,8 +126,18 @@ class Stage:
     def foot(self) -> str:
         return self.screen.foot.message
 
-    def dump(self) -> str:
-        """What is on the screen, as text."""
+    async def dump(self) -> str:
+        """What is on the screen, as text, once it stands still: layouts and resizes take turns of their own."""
+        page, seen = self.screen.page, [""]
+        for _ in range(200):
+            await self.pilot.pause(0.02)
+            seen.append(self._drawn())
+            width = min(page.scrollable_content_region.width - 1, MOST_CELLS)
+            if seen[-1] == seen[-2] and (page.rows.width == width or width < 2):
+                break
+        return seen[-1]
+
+    def _drawn(self) -> str:
         size = self.app.size
         out = io.StringIO()
         console = Console(width=size.width, height=size.height, file=out, color_system=None, legacy_windows=False)

@@ -44,7 +44,7 @@ def test_a_file_that_is_there_is_replaced_only_when_asked_twice(play: Play, tmp_
         await stage.press("ctrl+s")
         await fill(stage, str(tmp_path / "there.txt"))
         assert (tmp_path / "there.txt").read_text(encoding="utf-8") == "old"
-        assert "exists" in stage.dump()
+        assert "exists" in (await stage.dump())
         await stage.press("enter")
         assert (tmp_path / "there.txt").read_text(encoding="utf-8") == TEXT
 
@@ -120,7 +120,7 @@ def test_models_are_listed_and_opened(play: Play, tmp_path: Path) -> None:
 
     async def scene(stage: Stage) -> None:
         await stage.press("ctrl+o")
-        assert "mine" in stage.dump()
+        assert "mine" in (await stage.dump())
         place = [row[1] for row in stage.app.screen._rows].index("mine")  # type: ignore[attr-defined]
         stage.app.screen.query_one("#pick-list").highlighted = place  # type: ignore[attr-defined]
         await stage.press("enter")

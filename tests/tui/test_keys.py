@@ -48,7 +48,7 @@ def test_another_key_writes_on_and_the_old_one_does_not(play: Play) -> None:
         await stage.wrote(record("왔다"))
         assert stage.text == "봄왔다"
         await stage.press("f1")
-        assert "f6" in stage.dump().split("Write on at the cursor")[0].splitlines()[-1]
+        assert "f6" in (await stage.dump()).split("Write on at the cursor")[0].splitlines()[-1]
 
     play(scene, text="봄", choices=Choices(keys={"generate": "f6", "retry": "f5"}))
 

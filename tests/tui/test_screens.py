@@ -107,7 +107,7 @@ def test_the_screen_looks_as_it_did(
     async def scene(stage: Stage) -> None:
         stage.screen.foot.show_keys()
         await SCENES[name](stage)
-        seen = stage.dump()
+        seen = await stage.dump()
         assert all(cell_len(line) <= size[0] for line in seen.splitlines())
         if os.environ.get("KORFORMER_WRITE_SCREENS"):
             SCREENS.mkdir(exist_ok=True)
@@ -124,7 +124,7 @@ def test_no_sign_on_the_screen_has_an_ambiguous_width(play: Play) -> None:
     async def scene(stage: Stage) -> None:
         for act in SCENES.values():
             await act(stage)
-            ambiguous = {sign for sign in stage.dump() if unicodedata.east_asian_width(sign) == "A"}
+            ambiguous = {sign for sign in (await stage.dump()) if unicodedata.east_asian_width(sign) == "A"}
             assert not ambiguous
             await stage.press("escape", "escape")
 

@@ -229,7 +229,7 @@ def test_a_full_disk_is_told_until_there_is_room(play: Play) -> None:
         stage.screen.post_message(AutosaveSaid(AutosaveResult(error=error)))
         await stage.pilot.pause()
         assert "Not saved: session.jsonl: no room to write" in stage.foot
-        assert "NOT SAVED" in stage.dump()
+        assert "NOT SAVED" in (await stage.dump())
         stage.screen.post_message(AutosaveSaid(AutosaveResult()))
         await stage.pilot.pause()
         assert stage.foot == "Saved again."
@@ -254,10 +254,10 @@ def test_pasted_text_becomes_nfc_with_line_feeds(play: Play) -> None:
 @pytest.mark.parametrize("size", [(59, 20), (80, 13)])
 def test_a_window_that_is_too_small_says_so_and_keeps_the_text(play: Play, size: tuple[int, int]) -> None:
     async def scene(stage: Stage) -> None:
-        assert "too small" in stage.dump()
+        assert "too small" in (await stage.dump())
         await stage.pilot.resize_terminal(80, 24)
         await stage.pilot.pause()
-        assert "too small" not in stage.dump()
+        assert "too small" not in (await stage.dump())
         assert stage.text == TEXT
 
     play(scene, text=TEXT, size=size)

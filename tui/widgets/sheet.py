@@ -260,6 +260,7 @@ class Sheet(ScrollView, can_focus=True):
         seen = self.rows.starts[min(len(self.rows) - 1, max(0, round(self.scroll_target_y)))]
         self.rows.set_width(min(width, MOST_CELLS))
         self._resized()
+        self.refresh()  # It may have been drawn at its new size already, in the rows of the old one.
         self.scroll_to(y=self.rows.row_of(seen), animate=False, force=True)
         self.scroll_to_offset(self.cursor)
 

@@ -186,6 +186,22 @@ def gpu_training(figures: Facts) -> str:
     return "\n\n".join(parts)
 
 
+def gpu_decode(figures: Facts) -> str:
+    """Milliseconds of a token and seconds of reading on a GPU."""
+    rows = [
+        (name, f"{row['recorded']:.2f}", f"{row['launched']:.2f}", f"{row['launched'] / row['recorded']:.1f}")
+        for name, row in figures["milliseconds"].items()
+    ]
+    reading = [(f"{int(context):,}", f"{taken:.2f}") for context, taken in figures["reading_seconds"].items()]
+    return "\n\n".join(
+        [
+            f"{figures['gpu']['gpu']}, CUDA {figures['gpu']['cuda']}.",
+            table(("context, weights", "ms recorded", "ms launched", "ratio"), rows),
+            table(("tokens read", "seconds"), reading),
+        ]
+    )
+
+
 _SHAPE = "12 layers of 768, 12 heads, 22,000 tokens of vocabulary, batch 1, optimizer included"
 
 SECTIONS = [
@@ -253,6 +269,13 @@ SECTIONS = [
         file="gpu-training",
         text=f"{_SHAPE.replace(', batch 1', '')}.",
         rendered=gpu_training,
+    ),
+    Section(
+        title="Generation on a GPU",
+        command="gpu_decode.py",
+        file="gpu-decode",
+        text="12 layers of 768, 22,000 tokens of vocabulary; a token as a recorded graph, and launched kernel by kernel.",
+        rendered=gpu_decode,
     ),
 ]
 

@@ -17,7 +17,7 @@ from korformer.model.attention import causal_lsh
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("script", ["gpu_attention.py", "gpu_training.py"])
+@pytest.mark.parametrize("script", ["gpu_attention.py", "gpu_decode.py", "gpu_training.py"])
 def test_without_a_gpu_nothing_is_measured_or_written(script: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, BENCHMARKS / script, "--output", tmp_path / "figures.json"],

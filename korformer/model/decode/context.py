@@ -93,6 +93,11 @@ class Context:
             if layers:
                 self.pages[far] = BucketPages(layers, rows, config.buckets, page, device)
 
+    @property
+    def capacities(self) -> tuple[int, ...]:
+        """Tokens that each part has memory for; while these numbers stay the same the memory does."""
+        return self.key_values.capacity, *(pages.capacity for pages in self.pages.values())
+
     def reserve(self, tokens: int) -> None:
         """Make room for `tokens` more."""
         length = self.key_values.length

@@ -17,7 +17,9 @@ from torch import Tensor
 from korformer.model.decode.pages import BucketPages
 
 
-def frozen_entries(pages: BucketPages, layer: int, buckets_N: Tensor, position: int, bucket_size: int) -> Tensor:
+def frozen_entries(
+    pages: BucketPages, layer: int, buckets_N: Tensor, position: int | Tensor, bucket_size: int
+) -> Tensor:
     """What one new token, not yet added, attends to in each row, (N, 2B) entries; 0 where there is none."""
     counts_NK = pages.counts(layer)
     own = buckets_N[:, None]

@@ -42,7 +42,7 @@ class BucketPages:
         self._cell_N = self._row_N * buckets
         self._reach = torch.arange(page, device=device)
         self.lengths = [0] * layers
-        self._tokens = 0  # capacity
+        self.capacity = 0  # tokens
         self._history_TN = torch.empty(0, N, dtype=self._small, device=device)
         self._slot_TN = torch.empty(0, N, dtype=torch.int32, device=device)  # page x P + offset within the row
         self._entries_GNP = torch.zeros(1, N, page, dtype=torch.int32, device=device)
@@ -56,15 +56,15 @@ class BucketPages:
 
     def reserve(self, tokens: int) -> None:
         """Make room for this many tokens."""
-        if tokens <= self._tokens:
+        if tokens <= self.capacity:
             return
-        tokens = max(tokens, 2 * self._tokens, FIRST_TOKENS)
+        tokens = max(tokens, 2 * self.capacity, FIRST_TOKENS)
         pages = 1 + min(tokens, self.buckets + tokens // self.page)
         self._history_TN = _longer(self._history_TN, tokens)
         self._slot_TN = _longer(self._slot_TN, tokens)
         self._entries_GNP = _longer(self._entries_GNP, pages)
         self._before_GN = _longer(self._before_GN, pages)
-        self._tokens = tokens
+        self.capacity = tokens
 
     def _layer_rows(self, layer: int) -> slice:
         return slice(layer * self.rows, (layer + 1) * self.rows)
@@ -96,7 +96,17 @@ class BucketPages:
         Args:
             buckets_N: int64, its bucket in each row.
         """
-        position, P, N = self.lengths[0], self.page, len(self._row_N)
+        self.write(buckets_N, self.lengths[0])
+        self.lengths = [self.lengths[0] + 1] * self.layers
+
+    def write(self, buckets_N: Tensor, position: int | Tensor) -> None:
+        """What `add` does on the device; the caller sets `lengths`.
+
+        Args:
+            buckets_N: int64, the token's bucket in each row.
+            position: of the token; as a tensor (1,) int64 no operation hangs on its value.
+        """
+        P, N = self.page, len(self._row_N)
         cell = self._cell_N + buckets_N
         before, last, first, fill, count = self._cells.index_select(0, cell).unbind(1)
         opens = fill == P
@@ -106,12 +116,21 @@ class BucketPages:
         fill = torch.where(opens, 1, fill + 1)
         self._cells[cell] = torch.stack([before, last, first, fill, count + 1], dim=1)
         offset = fill - 1
-        self._entries_GNP.view(-1)[torch.add(offset, last, alpha=P)] = position + 1
+        entry = position + 1 if isinstance(position, int) else (position + 1).int()
+        self._entries_GNP.view(-1)[torch.add(offset, last, alpha=P)] = entry
         self._before_GN.view(-1)[last] = (before // N).int()
         self._pages_N += opens
-        self._history_TN[position] = buckets_N
-        self._slot_TN[position] = torch.add(offset, last // N, alpha=P)
-        self.lengths = [position + 1] * self.layers
+        self._history_TN[position] = buckets_N.to(self._small)
+        self._slot_TN[position] = torch.add(offset, last // N, alpha=P).int()
+
+    def bookkeeping(self) -> tuple[Tensor, Tensor]:
+        """Copies of what `write` cannot undo by being called again with the same token."""
+        return self._cells.clone(), self._pages_N.clone()
+
+    def put_back(self, bookkeeping: tuple[Tensor, Tensor]) -> None:
+        """Be as when `bookkeeping` was taken."""
+        self._cells.copy_(bookkeeping[0])
+        self._pages_N.copy_(bookkeeping[1])
 
     def extend(self, layer: int, buckets_Rn: Tensor) -> None:
         """Add tokens to the rows of one layer; they end where as many calls of `add` would.

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from korformer.errors import UsageError
 from korformer.model.decode import snapshots
-from korformer.model.decode.context import Context, layer_plans
+from korformer.model.decode.context import Context, LayerPlan, layer_plans
 from korformer.model.decode.matrices import PRECISIONS, Precision
 from korformer.model.decode.reading import ChunkReader
+from korformer.model.decode.recorded import FixedStep, RecordedStepper
 from korformer.model.decode.step import Stepper
 from korformer.model.decode.weights import decode_weights
 from korformer.model.positions import position_table
@@ -31,6 +32,9 @@ CHUNK_TOKENS = 8192
 
 STEP_AT_MOST = 16
 """New tokens up to which a state that is not empty takes them one by one: that is faster than one parallel pass."""
+
+RECORDED_ON = {"cuda"}
+"""Devices on which single steps are recorded and replayed; there launching them takes longer than running them."""
 
 Progress = Callable[[int, int], None]
 
@@ -69,11 +73,17 @@ class DecodeState:
         plans = layer_plans(model)
         with torch.inference_mode():
             self._weights = decode_weights(model, weights)
-            self._stepper = Stepper(config=model.config, weights=self._weights, plans=plans)
             self._reader = ChunkReader(
                 model, plans, self._weights.positions, position_table(model.lm.layer_pos_emb, self.max_tokens)
             )
             self._context = Context(model.config, plans, model.lm.token_emb.weight.dtype, model.device)
+            self._prepare_steps(plans)
+
+    def _prepare_steps(self, plans: tuple[LayerPlan, ...]) -> None:
+        config, weights = self._model.config, self._weights
+        self._stepper = Stepper(config=config, weights=weights, plans=plans)
+        step = FixedStep(config=config, weights=weights, plans=plans, context=self._context)
+        self._recorded = RecordedStepper(step) if self._model.device.type in RECORDED_ON else None
 
     @property
     def length(self) -> int:
@@ -128,12 +138,18 @@ class DecodeState:
         in_order = fast_products() if self._weights.ordered else nullcontext()
         with in_order, self._weights.threads.stepping():
             for token in tokens[done:]:
-                mean_1D = self._stepper.step(self._context, token)
+                mean_1D = self._step(token)
                 self._tokens.append(token)
                 done += 1
                 if progress is not None:
                     progress(done, total)
         return mean_1D
+
+    def _step(self, token: int) -> Tensor:
+        """The mean of the residual streams at the next token, (1, D)."""
+        if self._recorded is not None and not self.watch and self._context.key_values.alone:
+            return self._recorded.step(self._context, token)
+        return self._stepper.step(self._context, token)
 
     def _told(self, progress: Progress | None, done: int, count: int, total: int) -> Callable[[int], None]:
         def layers_done(layers: int) -> None:
@@ -161,7 +177,7 @@ class DecodeState:
         twin.__dict__.update(self.__dict__)
         twin._tokens = list(self._tokens)
         twin._context = self._context.fork()
-        twin._stepper = Stepper(config=self._model.config, weights=self._weights, plans=self._stepper.plans)
+        twin._prepare_steps(self._stepper.plans)
         return twin
 
     def attention(self, layer: int) -> Tensor:

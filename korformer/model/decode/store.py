@@ -51,7 +51,7 @@ def _uninitialised(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """
     if like.device.type == "cpu" and like.dtype in _NUMPY:
         return torch.from_numpy(np.empty(shape, dtype=_NUMPY[like.dtype]))
-    return like.new_empty(shape)
+    return like.new_zeros(shape)  # elsewhere heads that see everything read it all: no product with zero is to be nan
 
 
 class KeyValues:
@@ -76,6 +76,16 @@ class KeyValues:
     def top(self) -> int:
         """The row behind the last one in use."""
         return self.length if self.straight == self.length else int(self._tail[self.length - self.straight - 1]) + 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether the row of every token, and of the next one, is its position."""
+        return self.straight == self.length == self._pool.used
+
+    @property
+    def capacity(self) -> int:
+        """Rows that there is memory for; while it stays the same the memory does."""
+        return self._pool.capacity
 
     def layer(self, number: int) -> Tensor:
         """The rows of a layer, (M, H, 2d); a key, then its value."""

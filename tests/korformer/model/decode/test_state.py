@@ -313,3 +313,27 @@ def test_how_a_text_was_read_changes_no_bit(fields: dict[str, int]) -> None:
             ours, theirs = (each._context.key_values.span(layer, 0, len(tokens)) for each in (state, at_once))
             assert torch.equal(ours, theirs)
         torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n_local_attn_heads": 6, "axial_position_emb": False},
+        {"attention": "full", "axial_position_emb": False},
+        {"attention_layers": ("local", "causal_lsh", "full")},
+    ],
+    ids=["hashed and local", "full", "layers differ"],
+)
+def test_reading_is_the_parallel_forward_at_full_width(fields: dict[str, object]) -> None:
+    config = ModelConfig.model_validate(
+        {"dim": 768, "depth": 3, "heads": 12, "max_seq_len": 1024, "bucket_size": 64, **fields}
+    )
+    model = ReformerModel(config, 500)
+    model.initialise(0)
+    tokens = torch.randint(5, 500, (1, 500), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model.eval().logits(model(tokens))[0]
+    state = model.new_state()
+    for end in (200, 230, *range(231, 240), 400, 500):
+        scores = state.append(tokens[0, state.length : end].tolist())
+        torch.testing.assert_close(scores, expected[end - 1], rtol=1e-5, atol=2e-5)

@@ -274,7 +274,7 @@ SECTIONS = [
         title="Generation on a GPU",
         command="gpu_decode.py",
         file="gpu-decode",
-        text="12 layers of 768, 22,000 tokens of vocabulary; a token as a recorded graph, and launched kernel by kernel.",
+        text="12 layers of 768, 22,000 tokens of vocabulary; a token as one recorded graph, and kernel by kernel.",
         rendered=gpu_decode,
     ),
 ]

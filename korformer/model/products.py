@@ -46,12 +46,25 @@ def stays_fp32() -> bool:
 @contextmanager
 def fast_products() -> Iterator[None]:
     """Within it, fp32 products on the CPU run where they are fastest, forward and backward; elsewhere no change."""
+    with _preferring("bf16"):
+        yield
+
+
+@contextmanager
+def usual_products() -> Iterator[None]:
+    """Within it, as torch comes: for the attention of one query, which is slower among `fast_products`."""
+    with _preferring("none"):
+        yield
+
+
+@contextmanager
+def _preferring(precision: str) -> Iterator[None]:
     matmul = _switch()
     if matmul is None or not stays_fp32():
         yield
         return
     before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
+    matmul.fp32_precision = precision
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from korformer.model.config import ModelConfig
 from korformer.model.decode.context import Context, LayerPlan
 from korformer.model.decode.frozen import frozen_entries
 from korformer.model.decode.weights import DecodeWeights, LayerWeights, activate, bucket_of, embed, normalise, turn
+from korformer.model.products import usual_products
 
 
 @dataclass(kw_only=True, eq=False)
@@ -110,7 +111,8 @@ class Stepper:
             scores_HS = (kv_HSd[..., :d] @ q_Hd[..., None])[..., 0] * d**-0.5
             seen.append(F.pad(torch.softmax(scores_HS, dim=1), (0, 1 - alone)))
         k, v = (kv_HSd[None, ..., half] for half in (slice(d), slice(d, None)))
-        return F.scaled_dot_product_attention(q_Hd[None, :, None], k, v, scale=d**-0.5).view(q_Hd.shape)
+        with usual_products():
+            return F.scaled_dot_product_attention(q_Hd[None, :, None], k, v, scale=d**-0.5).view(q_Hd.shape)
 
     def _near(
         self,

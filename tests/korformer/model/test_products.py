@@ -25,6 +25,15 @@ def test_products_stay_fp32_and_the_switch_goes_back(monkeypatch: pytest.MonkeyP
 
 
 @needs_switch
+def test_among_fast_products_some_can_be_the_usual_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "stays_fp32", lambda: True)
+    with products.fast_products():
+        with products.usual_products():
+            assert precision() == "none"
+        assert precision() == "bf16"
+
+
+@needs_switch
 def test_what_is_tried_is_the_error_of_a_product() -> None:
     a, b = torch.randn(300, 700), torch.randn(700, 200)
     exact = a.double() @ b.double()

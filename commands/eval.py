@@ -74,6 +74,9 @@ def command(
         int, typer.Option("--resamples", min=0, help="Draws of the bootstrap for 95% intervals; 0 leaves them out.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of these draws, and of what passkey hides.")] = 0,
+    device: Annotated[
+        str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
     plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the figures as well.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
@@ -119,6 +122,7 @@ def command(
         resamples=resamples,
         worst=0 if json_output else worst,
         seed=seed,
+        device=device,
     )
     with reporting(quiet=quiet) as listen:
         report = tasks.load(task).evaluate(request, listen)

@@ -112,8 +112,11 @@ def command(
     ] = None,
     weights: Annotated[
         str,
-        typer.Option(help="Precision of the weights: fp32, bf16 or int8, each about twice as fast as the one before."),
+        typer.Option(help="Precision of the weights: fp32, bf16 or int8, each faster than the one before."),
     ] = "fp32",
+    device: Annotated[
+        str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
     json_output: Annotated[
         bool, typer.Option("--json", help="One object a token, and a last one with the text, seed, pace and ending.")
     ] = False,
@@ -150,7 +153,7 @@ def command(
             "stop": stop or [],
         }
     )
-    _check_weights(weights)
+    precision = check_weights(weights)
     from korformer.commands import checkpoint
 
     directory = checkpoint.resolve(model)
@@ -158,8 +161,8 @@ def command(
     after = None if suffix is None else _decoded(os.fsencode(suffix), "--suffix")
     from korformer.model.directory import load_model
 
-    loaded = load_model(directory, n_hashes=hashes)
-    _write(loaded, cast("Precision", weights), text, after, settings, json_output=json_output, quiet=quiet)
+    loaded = load_model(directory, n_hashes=hashes, device=device)
+    _write(loaded, precision, text, after, settings, json_output=json_output, quiet=quiet)
 
 
 def _settings(values: Mapping[str, Any]) -> SamplingSettings:
@@ -182,9 +185,15 @@ def _biases(given: list[str]) -> dict[int, float]:
     return biases
 
 
-def _check_weights(weights: str) -> None:
+def check_weights(weights: str) -> Precision:
+    """The precision of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
     if weights not in WEIGHTS:
         raise UsageError(f"no such precision: {weights}", where="--weights", hint=f"Use {', '.join(WEIGHTS)}.")
+    return cast("Precision", weights)
 
 
 def read_prompt(given: str | None) -> str:

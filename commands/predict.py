@@ -32,10 +32,11 @@ def command(
     hashes: Annotated[
         int | None, typer.Option("--hashes", min=1, help="Rounds of hashing instead of the model's own number.")
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
 ) -> None:
     """Answer one's own text: labels, entities, answers or scores, whatever the model was fine-tuned for."""
-    import torch
-
     from korformer.commands import checkpoint
     from korformer.model.directory import load_model
     from korformer.storage.atomic import finite
@@ -46,7 +47,6 @@ def command(
     if not files and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("needed: a file, or - for stdin", where="FILE", hint="Or pipe text into it.")
     path = checkpoint.resolve(model)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = load_model(path, n_hashes=hashes, device=device)
     described = task_of(loaded)
     predictor = trainable(described.name if described is not None else "lm").predictor(loaded)

@@ -27,6 +27,16 @@ def command(
             "-m", "--model", help="Model directory; by default the one this text was written with, or what ships."
         ),
     ] = None,
+    hashes: Annotated[
+        int | None, typer.Option("--hashes", min=1, help="Rounds of hashing instead of the model's own number.")
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(help="Precision of the weights: fp32, bf16 or int8, each faster than the one before."),
+    ] = "fp32",
+    device: Annotated[
+        str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
 ) -> None:
     """Write with a model at hand. F5 writes on, Esc stops, F1 shows every key.
 
@@ -37,10 +47,14 @@ def command(
             "needs a terminal for its input and output", where="tui", hint="Without one, use korformer generate."
         )
     from korformer.commands import checkpoint
+    from korformer.commands.generate import check_weights
 
+    precision = check_weights(weights)
     chosen = None if model is None else checkpoint.resolve(model)
     from korformer.tui.launch import run
+    from korformer.tui.screens.filing import Opening
 
-    signal_number = run(file, model=chosen, shipped=checkpoint.shipped())
+    opening = Opening(weights=precision, hashes=hashes, device=device)
+    signal_number = run(file, model=chosen, shipped=checkpoint.shipped(), opening=opening)
     if signal_number is not None:
         raise typer.Exit(128 + signal_number)

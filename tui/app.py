@@ -21,6 +21,7 @@ from korformer.tui import terminal
 from korformer.tui.actions import ACTIONS
 from korformer.tui.keys import THEMES, Choices, key_file
 from korformer.tui.messages import EngineSaid
+from korformer.tui.screens.filing import Opening
 from korformer.tui.screens.writing import WritingScreen
 from korformer.tui.typing_order import TypingOrder
 from korformer.tui.words import say
@@ -81,6 +82,7 @@ class WritingApp(App[None]):
         choices: keys and colours that a person chose.
         notice: something to say at first.
         engine: writes; one of its own where not given.
+        opening: how models are opened.
 
     Attributes:
         crash: what ended the application though it should not have, or None.
@@ -101,6 +103,7 @@ class WritingApp(App[None]):
         choices: Choices | None = None,
         notice: str = "",
         engine: Engine | None = None,
+        opening: Opening | None = None,
     ) -> None:
         super().__init__()
         terminal.allow_long_sequences()
@@ -112,7 +115,7 @@ class WritingApp(App[None]):
         self._hearing = False
         self.typing = TypingOrder(self, super().on_event)
         self.engine = engine if engine is not None else Engine(self._deliver, messages_a_second=MESSAGES_A_SECOND)
-        self.writing = WritingScreen(file, self.engine)
+        self.writing = WritingScreen(file, self.engine, opening)
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         self.theme = self._choices.theme

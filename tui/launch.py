@@ -7,17 +7,18 @@ from pathlib import Path
 from korformer.errors import KorformerError
 from korformer.tui.app import WritingApp
 from korformer.tui.keys import key_file, read_choices
-from korformer.tui.screens.filing import open_any, open_latest
+from korformer.tui.screens.filing import Opening, open_any, open_latest
 from korformer.tui.words import say
 
 
-def run(file: Path | None, *, model: Path | None, shipped: Path | None) -> int | None:
+def run(file: Path | None, *, model: Path | None, shipped: Path | None, opening: Opening) -> int | None:
     """Run the application until it ends.
 
     Args:
         file: a text file or a session; None for the session that was changed last.
         model: model directory; None for the one of the session.
         shipped: the weights that ship, for a session that had no model; None where there are none.
+        opening: how models are opened.
 
     Returns:
         The signal that ended it, or None.
@@ -34,6 +35,7 @@ def run(file: Path | None, *, model: Path | None, shipped: Path | None) -> int |
         model=model or model_of(session.session.model) or shipped,
         choices=read_choices(key_file()),
         notice=notice,
+        opening=opening,
     )
     try:
         app.run()

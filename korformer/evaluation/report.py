@@ -30,6 +30,7 @@ class EvalRequest:
         resamples: draws of the bootstrap; 0 for no intervals.
         worst: passages with the worst mistakes to show.
         seed: of whatever is drawn.
+        device: where the model is put (`korformer.model.devices`).
     """
 
     checkpoint: Path | None
@@ -47,6 +48,7 @@ class EvalRequest:
     resamples: int = 1000
     worst: int = 5
     seed: int = 0
+    device: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from korformer.config import build
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
+from korformer.model.devices import choose_device
 from korformer.model.found import CONFIG_NAME, WEIGHTS_NAME
 from korformer.model.heads import HeadSpec, read_head_specs
 from korformer.storage import read_json, update_directory, verify_manifest, write_json, write_text
@@ -139,13 +140,14 @@ def load_model(directory: Path, *, n_hashes: int | None = None, device: str = "c
     Args:
         directory: the folder.
         n_hashes: rounds of hashing to use instead of those it was trained with.
-        device: where to put the weights.
+        device: where to put the weights: "auto", "cpu" or "cuda".
 
     Raises:
         PathError: it does not exist or may not be read.
         ModelDirectoryError: it is not a model directory, damaged, or its parts do not belong together.
-        UsageError: `n_hashes` is not positive.
+        UsageError: `n_hashes` is not positive, or there is no such device.
     """
+    place = choose_device(device)
     verify_manifest(directory, required=MODEL_FILES)
     config_json = read_json(directory, CONFIG_NAME)
     config, heads = _read_config(config_json, str(directory / CONFIG_NAME))
@@ -163,7 +165,7 @@ def load_model(directory: Path, *, n_hashes: int | None = None, device: str = "c
         )
     tensors, _ = load_tensors(directory / WEIGHTS_NAME)
     model = _filled_model(config, vocabulary.size, heads, tensors, where=str(directory / WEIGHTS_NAME))
-    return LoadedModel(model=model.to(device).eval(), vocabulary=vocabulary, path=directory, config_json=config_json)
+    return LoadedModel(model=model.to(place).eval(), vocabulary=vocabulary, path=directory, config_json=config_json)
 
 
 def _read_config(config_json: Mapping[str, Any], where: str) -> tuple[ModelConfig, dict[str, HeadSpec]]:

@@ -11,8 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from korformer.config import build
 from korformer.errors import InputError, UsageError
 from korformer.evaluation.report import EvalRequest, Passage, Report, Table
@@ -43,8 +41,7 @@ def evaluate_task(task: SupervisedTask[Any], request: EvalRequest, listen: Liste
 def _measure(task: SupervisedTask[Any], request: EvalRequest, listen: Listener) -> Report:
     if request.checkpoint is None:
         raise UsageError("needed", where="-m", hint=f"Give a model that was fine-tuned for {task.name}.")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=device)
+    loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=request.device)
     solver = task.loaded_solver(loaded, request.window, request.options)
     described = task_of(loaded)
     assert described is not None
@@ -63,7 +60,7 @@ def _measure(task: SupervisedTask[Any], request: EvalRequest, listen: Listener) 
         "model": str(request.checkpoint),
         "hashes": loaded.model.config.n_hashes,
         "window": solver.reader.max_tokens if solver.reader is not None else None,
-        "device": device,
+        "device": str(loaded.model.device),
     }
     pace = {
         "windows": len(windows),

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from korformer.config import build
 from korformer.errors import UsageError
 from korformer.evaluation.language_model import LmSettings, evaluate_lm
@@ -66,8 +64,7 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
     settings = build(LmSettings, {**values, **request.options}, where="--set")
     read = build(ReadSettings, {"document": request.document, "errors": request.errors}, where="options")
     documents = Documents(request.data, read, listen=listen)  # first: a missing file shows before a model is read
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=device)
+    loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=request.device)
     if not loaded.model.config.causal:
         raise UsageError(
             "an encoder sees both sides of a token and gives texts no probability",
@@ -83,7 +80,7 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
         "hashes": loaded.model.config.n_hashes,
         "weights": request.weights or "fp32",
         "reading": "in parallel" if request.weights is None else "token by token",
-        "device": device,
+        "device": str(loaded.model.device),
     }
     return Report(metrics=where | result.as_json(), tables=_tables(result), plots=_plots(result))
 

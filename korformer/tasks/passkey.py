@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import torch
-
 from korformer.config import build
 from korformer.errors import UsageError
 from korformer.evaluation.passkey import PasskeyCell, PasskeySettings, measure_passkeys
@@ -34,8 +32,7 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
     if request.data:
         raise UsageError("makes its texts itself", where="--task passkey", hint="Leave out --data.")
     settings = build(PasskeySettings, request.options, where="--set")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=device)
+    loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=request.device)
     config = loaded.model.config
     if not config.causal:
         raise UsageError("an encoder does not write on", where=str(request.checkpoint), hint="Give a model of ar.")
@@ -49,7 +46,7 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
         "task": "passkey",
         "model": str(request.checkpoint),
         "hashes": config.n_hashes,
-        "device": device,
+        "device": str(loaded.model.device),
         "window": window,
         "strictly_causal": loaded.model.strictly_causal,
         "passkey_recall": sum(cell.recalled for cell in cells) / trials,

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from korformer.errors import UsageError
+from korformer.model import devices
 from korformer.training.distributed import ALONE, Group
 from korformer.training.run_directory import LoopState, RunDirectory, SavedStep
 
@@ -50,12 +51,9 @@ def choose_device(wanted: str, group: Group = ALONE) -> torch.device:
     Raises:
         UsageError: a GPU is asked for and there is none, or fewer than processes.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "no CUDA device is available", where="training.device", hint="`korformer doctor` tells why; or use cpu."
-        )
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
+    device = devices.choose_device(wanted, where="training.device")
+    if device.type == "cpu":
+        return device
     if group.local_world_size > torch.cuda.device_count():
         raise UsageError(
             f"{group.local_world_size} processes, but {torch.cuda.device_count()} GPUs on this machine",
@@ -64,7 +62,7 @@ def choose_device(wanted: str, group: Group = ALONE) -> torch.device:
         )
     if group.world_size > 1:
         torch.cuda.set_device(group.local_rank)
-    return torch.device("cuda")
+    return device
 
 
 def set_threads(wanted: int | None, group: Group) -> None:

@@ -114,14 +114,14 @@ class Engine:
         with self._lock:
             return bool(self._open)
 
-    def load(self, path: Path, *, weights: Precision = "fp32", hashes: int | None = None, device: str = "cpu") -> None:
+    def load(self, path: Path, *, weights: Precision = "fp32", hashes: int | None = None, device: str = "auto") -> None:
         """Load a model in place of the one that is there; if it fails that one stays.
 
         Args:
             path: its directory.
             weights: precision of the matrices in single steps: fp32, bf16 or int8.
             hashes: rounds of hashing instead of those it was trained with.
-            device: where to put the weights.
+            device: where to put the weights: auto, cpu or cuda.
         """
         self._submit("load", lambda cancel: self._work.load(path, weights, hashes, device))
 

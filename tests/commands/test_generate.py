@@ -254,6 +254,7 @@ def test_hashes_change_the_rounds(run: Run) -> None:
         (("--ban", "99999"), 2, ["99999", "no such token"]),
         (("--logit-bias", "seven"), 2, ["--logit-bias", "ID=B"]),
         (("--weights", "fp8"), 2, ["--weights", "fp8", "fp32, bf16, int8"]),
+        (("--device", "tpu"), 2, ["--device", "no such device: tpu", "auto, cpu or cuda"]),
         (("-m", "nowhere"), 1, ["nowhere"]),
         (("-",), 3, ["stdin", "empty"]),
     ],

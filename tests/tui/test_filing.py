@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from korformer.model.found import find_models
 from korformer.tui.launch import model_of
-from korformer.tui.screens.filing import open_any, open_latest
+from korformer.tui.screens.filing import Opening, open_any, open_latest
 from korformer.tui.screens.pick import Pick
 from korformer.writing import messages as said
 from korformer.writing import store
@@ -235,3 +235,16 @@ def test_escape_closes_every_dialog(play: Play, key: str) -> None:
         assert stage.screen.focused is stage.screen.page
 
     play(scene, text=TEXT)
+
+
+def test_models_are_opened_as_the_command_line_wants(play: Play) -> None:
+    opening = Opening(weights="int8", hashes=3, device="cpu")
+
+    async def scene(stage: Stage) -> None:
+        stage.screen.filing.open_model(Path("checkpoints/mine"))
+        assert stage.engine.named("load")[-1] == (
+            (Path("checkpoints/mine"),),
+            {"weights": "int8", "hashes": 3, "device": "cpu"},
+        )
+
+    play(scene, text=TEXT, opening=opening)

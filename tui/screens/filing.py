@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,28 @@ from korformer.tui.words import say
 from korformer.writing import export, presets, store
 
 if TYPE_CHECKING:
+    from korformer.model.decode import Precision
     from korformer.tui.screens.writing import WritingScreen
     from korformer.writing.autosave import AutosaveResult
     from korformer.writing.store import SessionFile
 
 SAVING_SECONDS = 20.0
 """Longest wait at the end for the model's state to be written; the text is saved before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How models are opened.
+
+    Attributes:
+        weights: precision of the matrices in single steps.
+        hashes: rounds of hashing instead of a model's own, or None.
+        device: where to put them: auto, cpu or cuda.
+    """
+
+    weights: Precision = "fp32"
+    hashes: int | None = None
+    device: str = "auto"
 
 
 class Filing:
@@ -153,7 +170,8 @@ class Filing:
         """Load a model; the text can be written on meanwhile."""
         screen = self._screen
         screen.desk.stop()
-        screen.desk.engine.load(path)
+        opening = screen.opening
+        screen.desk.engine.load(path, weights=opening.weights, hashes=opening.hashes, device=opening.device)
 
     async def choose_model(self) -> None:
         """Pick a model directory, or type its path."""

@@ -17,7 +17,7 @@ from textual.widgets import Static
 from korformer.tui.actions import bindings
 from korformer.tui.desk import CANDIDATES, Desk, Level
 from korformer.tui.messages import AutosaveSaid, EngineSaid
-from korformer.tui.screens.filing import Filing
+from korformer.tui.screens.filing import Filing, Opening
 from korformer.tui.screens.hearing import Hearing
 from korformer.tui.screens.help import HelpScreen
 from korformer.tui.screens.panels import Panels
@@ -48,8 +48,9 @@ class WritingScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
 
-    def __init__(self, file: SessionFile, engine: Engine) -> None:
+    def __init__(self, file: SessionFile, engine: Engine, opening: Opening | None = None) -> None:
         super().__init__()
+        self.opening = opening or Opening()
         self.desk = Desk(file, engine, self)
         self.hearing = Hearing(self)
         self.filing = Filing(self)

@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("작은 모형")
+    directory = tmp_path_factory.mktemp("작은 모델")
     vocabulary = train_vocabulary(DOCUMENTS, VocabularySettings(size=600))
     config = ModelConfig(dim=32, depth=2, heads=2, max_seq_len=256, bucket_size=16, n_hashes=2)
     reformer = ReformerModel(config, vocabulary.size)
@@ -135,13 +135,13 @@ def test_an_evening_of_writing(terminal: Terminal, model: Path) -> None:
     assert stopped == characters(terminal.screen())
 
     terminal.keys("F6")  # again, beside the first
-    terminal.wait(lambda seen: "판 2/2" in seen or ("쓰는 중" in seen and characters(seen) > 20))
+    terminal.wait(lambda seen: "버전 2/2" in seen or ("쓰는 중" in seen and characters(seen) > 20))
     terminal.keys("Escape")
-    second = characters(terminal.wait("판 2/2"))
+    second = characters(terminal.wait("버전 2/2"))
     terminal.keys("F7")
-    assert characters(terminal.wait("판 1/2")) == stopped
+    assert characters(terminal.wait("버전 1/2")) == stopped
     terminal.keys("F8")
-    assert characters(terminal.wait("판 2/2")) == second
+    assert characters(terminal.wait("버전 2/2")) == second
 
     terminal.keys("Left", "Left", "Left", "C-b")  # branch, and take it back
     terminal.wait(lambda seen: characters(seen) == second - 3)
@@ -151,7 +151,7 @@ def test_an_evening_of_writing(terminal: Terminal, model: Path) -> None:
     terminal.keys("C-q")
     assert "LEFT 0" in terminal.wait("LEFT")
     terminal.start("tui")  # the next evening: the same text, the same model
-    seen = terminal.wait(lambda seen: "준비됨" in seen and "판 2/2" in seen)
+    seen = terminal.wait(lambda seen: "준비됨" in seen and "버전 2/2" in seen)
     assert characters(seen) == second
     terminal.type("!")
     terminal.wait(lambda seen: characters(seen) == second + 1)

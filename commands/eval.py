@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from korformer.commands import options
 from korformer.errors import UsageError
 
 
@@ -43,9 +44,7 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as doc_stride=128."),
     ] = None,
-    hashes: Annotated[
-        int | None, typer.Option("--hashes", min=1, help="Rounds of hashing instead of the model's own number.")
-    ] = None,
+    hashes: options.Hashes = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -74,9 +73,7 @@ def command(
         int, typer.Option("--resamples", min=0, help="Draws of the bootstrap for 95% intervals; 0 leaves them out.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of these draws, and of what passkey hides.")] = 0,
-    device: Annotated[
-        str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
+    device: options.Device = "auto",
     plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the figures as well.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
@@ -102,10 +99,10 @@ def command(
         raise UsageError("standard input can be read only once", where="--data, --score")
     if predictions is not None:
         check_new(predictions)
-    options = parse_assignments(assignments or [])
+    settings = parse_assignments(assignments or [])
     # korformer finetune wants the section's name before the key; here it may stand.
-    section = options.pop(task, {})
-    options = {**options, **section} if isinstance(section, dict) else {**options, task: section}
+    section = settings.pop(task, {})
+    settings = {**settings, **section} if isinstance(section, dict) else {**settings, task: section}
     request = EvalRequest(
         checkpoint=None if score is not None and model is None else checkpoint.resolve(model),
         data=sources,
@@ -118,7 +115,7 @@ def command(
         max_documents=max_documents,
         window=window,
         by_context=context,
-        options=options,
+        options=settings,
         resamples=resamples,
         worst=0 if json_output else worst,
         seed=seed,

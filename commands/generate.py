@@ -11,11 +11,11 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from korformer.commands import options
 from korformer.commands.console import is_terminal
 from korformer.commands.page import JsonLines, Page, PlainPage, Relay
 from korformer.errors import InputError, UsageError
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from korformer.generation.stream import Stream, Summary
     from korformer.model.decode import Precision
     from korformer.model.directory import LoadedModel
-
-WEIGHTS = ("fp32", "bf16", "int8")
-"""Precisions of the weights; `korformer.model.decode` has the same, but takes long to import."""
 
 ENDINGS = {
     "end": "the document ended",
@@ -52,9 +49,7 @@ def command(
         str | None,
         typer.Option(metavar="TEXT", help="Write what stands between PROMPT and this; for models trained for it."),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option("-m", "--model", help="Model directory; by default the weights that ship.")
-    ] = None,
+    model: options.ModelOrShipped = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens to write at most.")] = 256,
     sentence_tokens: Annotated[
         int, typer.Option(help="Tokens that may come on top until the sentence ends; 0 is off.")
@@ -107,16 +102,9 @@ def command(
     stop: Annotated[
         list[str] | None, typer.Option(metavar="S", help="End before this string; repeat. A line break is $'\\n'.")
     ] = None,
-    hashes: Annotated[
-        int | None, typer.Option(min=1, help="Rounds of hashing instead of the model's own number.")
-    ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(help="Precision of the weights: fp32, bf16 or int8, each faster than the one before."),
-    ] = "fp32",
-    device: Annotated[
-        str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
+    hashes: options.Hashes = None,
+    weights: options.Weights = "fp32",
+    device: options.Device = "auto",
     json_output: Annotated[
         bool, typer.Option("--json", help="One object a token, and a last one with the text, seed, pace and ending.")
     ] = False,
@@ -153,7 +141,7 @@ def command(
             "stop": stop or [],
         }
     )
-    precision = check_weights(weights)
+    precision = options.check_weights(weights)
     from korformer.commands import checkpoint
 
     directory = checkpoint.resolve(model)
@@ -183,17 +171,6 @@ def _biases(given: list[str]) -> dict[int, float]:
                 f"{assignment!r} is not ID=B", where="--logit-bias", hint="For example --logit-bias 812=-5."
             ) from None
     return biases
-
-
-def check_weights(weights: str) -> Precision:
-    """The precision of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if weights not in WEIGHTS:
-        raise UsageError(f"no such precision: {weights}", where="--weights", hint=f"Use {', '.join(WEIGHTS)}.")
-    return cast("Precision", weights)
 
 
 def read_prompt(given: str | None) -> str:

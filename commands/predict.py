@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from korformer.commands import options
 from korformer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,12 +30,8 @@ def command(
     model: Annotated[
         Path | None, typer.Option("-m", "--model", metavar="DIR", help="Model directory that `finetune` has made.")
     ] = None,
-    hashes: Annotated[
-        int | None, typer.Option("--hashes", min=1, help="Rounds of hashing instead of the model's own number.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
+    hashes: options.Hashes = None,
+    device: options.Device = "auto",
 ) -> None:
     """Answer one's own text: labels, entities, answers or scores, whatever the model was fine-tuned for."""
     from korformer.commands import checkpoint

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from korformer.commands import options
 from korformer.commands.console import is_terminal
 from korformer.errors import UsageError
 
@@ -27,16 +28,9 @@ def command(
             "-m", "--model", help="Model directory; by default the one this text was written with, or what ships."
         ),
     ] = None,
-    hashes: Annotated[
-        int | None, typer.Option("--hashes", min=1, help="Rounds of hashing instead of the model's own number.")
-    ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(help="Precision of the weights: fp32, bf16 or int8, each faster than the one before."),
-    ] = "fp32",
-    device: Annotated[
-        str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
+    hashes: options.Hashes = None,
+    weights: options.Weights = "fp32",
+    device: options.Device = "auto",
 ) -> None:
     """Write with a model at hand. F5 writes on, Esc stops, F1 shows every key.
 
@@ -47,9 +41,8 @@ def command(
             "needs a terminal for its input and output", where="tui", hint="Without one, use korformer generate."
         )
     from korformer.commands import checkpoint
-    from korformer.commands.generate import check_weights
 
-    precision = check_weights(weights)
+    precision = options.check_weights(weights)
     chosen = None if model is None else checkpoint.resolve(model)
     from korformer.tui.launch import run
     from korformer.tui.screens.filing import Opening

@@ -221,7 +221,7 @@ def test_bans_and_biases_reach_the_sampler(run: Run) -> None:
 
 
 def test_the_precisions_are_those_of_the_model() -> None:
-    from korformer.commands.generate import WEIGHTS
+    from korformer.commands.options import WEIGHTS
     from korformer.model.decode import PRECISIONS
 
     assert WEIGHTS == PRECISIONS

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from korformer.text.records import Place, Problems
+from korformer.text.records import Place, Problems, read_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +66,33 @@ def columns_of(line: str, names: Mapping[str, Sequence[str]], order: Sequence[st
         is_header=False,
         header=(),
     )
+
+
+def labelled_lines(
+    sources: Sequence[str],
+    names: Mapping[str, Sequence[str]],
+    order_of: Callable[[str], Sequence[str]],
+    problems: Problems,
+) -> Iterator[tuple[Place, str, Columns | None]]:
+    """The lines of tables and JSON lines that hold something, headers apart: where, what, and the columns of the table.
+
+    The first line of a file tells what the file is: the columns are None where it is JSON.
+
+    Args:
+        sources: files, directories, globs or "-".
+        names: what a header may call each thing.
+        order_of: from the first line of a table to the things that must be there, as `columns_of` takes them.
+        problems: takes what a header lacks.
+    """
+    columns: Columns | None = None
+    file = None
+    for place, line in read_lines(sources):
+        if not line.strip():
+            continue
+        if place.file != file:
+            file = place.file
+            columns = None if line.lstrip().startswith("{") else columns_of(line, names, order_of(line))
+            if columns is not None and columns.is_header:
+                columns.require(place, problems)
+                continue
+        yield place, line, columns

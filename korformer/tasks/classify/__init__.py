@@ -20,7 +20,7 @@ from korformer.config import Settings
 from korformer.errors import InputError, ModelDirectoryError
 from korformer.evaluation.report import EvalRequest, Report
 from korformer.events import Listener, ignore
-from korformer.supervised.columns import Columns, columns_of
+from korformer.supervised.columns import Columns, labelled_lines
 from korformer.supervised.evaluating import evaluate_task
 from korformer.supervised.task import Reader, SupervisedTask
 from korformer.tasks.classify.solver import (
@@ -30,7 +30,7 @@ from korformer.tasks.classify.solver import (
     ClassifySolver,
     record_labels,
 )
-from korformer.text.records import Place, Problems, parse_record, read_lines, text_fault
+from korformer.text.records import Place, Problems, parse_record, text_fault
 
 _NAMES = {"text": ("document", "text", "sentence", "title"), "label": ("label", "labels"), "id": ("id", "guid")}
 _EMPTY = "the text is empty"
@@ -49,17 +49,7 @@ class Classify(SupervisedTask[ClassifyExample]):
         assert isinstance(settings, ClassifySettings)
         examples: list[ClassifyExample] = []
         problems = Problems()
-        columns: Columns | None = None
-        file = None
-        for place, line in read_lines(sources):
-            if not line.strip():
-                continue
-            if place.file != file:
-                file = place.file
-                columns = None if line.lstrip().startswith("{") else columns_of(line, _NAMES, ("text", "label"))
-                if columns is not None and columns.is_header:
-                    columns.require(place, problems)
-                    continue
+        for place, line, columns in labelled_lines(sources, _NAMES, lambda _: ("text", "label"), problems):
             example = (
                 self._record(place, line, settings, problems, labelled=True)
                 if columns is None

@@ -24,11 +24,11 @@ from korformer.config import Settings
 from korformer.errors import InputError, ModelDirectoryError
 from korformer.evaluation.report import EvalRequest, Report
 from korformer.events import Listener, ignore
-from korformer.supervised.columns import Columns, columns_of
+from korformer.supervised.columns import labelled_lines
 from korformer.supervised.evaluating import evaluate_task
 from korformer.supervised.task import Reader, Solver, SupervisedTask
 from korformer.tasks.pair.solvers import LabelSolver, PairExample, PairSettings, ScoreScale, ScoreSolver
-from korformer.text.records import Place, Problems, parse_record, read_lines, text_fault
+from korformer.text.records import Place, Problems, parse_record, text_fault
 
 _NAMES = {
     "first": ("sentence1", "premise", "first", "question1"),
@@ -55,17 +55,7 @@ class Pair(SupervisedTask[PairExample]):
         assert isinstance(settings, PairSettings)
         examples: list[PairExample] = []
         problems = Problems()
-        columns: Columns | None = None
-        file = None
-        for place, line in read_lines(sources):
-            if not line.strip():
-                continue
-            if place.file != file:
-                file = place.file
-                columns = None if line.lstrip().startswith("{") else columns_of(line, _NAMES, _wanted(line, settings))
-                if columns is not None and columns.is_header:
-                    columns.require(place, problems)
-                    continue
+        for place, line, columns in labelled_lines(sources, _NAMES, lambda line: _wanted(line, settings), problems):
             fields: Mapping[str, Any] | None
             if columns is None:
                 record = parse_record(place, line, problems)

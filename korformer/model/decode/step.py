@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from korformer.model.attention.banded import SELF_BIAS
-from korformer.model.attention.ordered import NEVER, merge_once, weigh_once
+from korformer.model.attention.ordered import NEVER
 from korformer.model.config import ModelConfig
 from korformer.model.decode.context import Context, LayerPlan
 from korformer.model.decode.frozen import frozen_entries
+from korformer.model.decode.gathering import AtOnce, Gatherer, InOrder
 from korformer.model.decode.weights import DecodeWeights, LayerWeights, activate, bucket_of, embed, normalise, turn
 from korformer.model.products import usual_products
 
@@ -35,8 +36,11 @@ class Stepper:
     weights: DecodeWeights
     plans: tuple[LayerPlan, ...]
     seen: list[Tensor] | None = None
-    _constants: dict[tuple[int, int, int, int], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+    _gatherer: Gatherer = field(init=False)
     _self_bias: dict[int, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._gatherer = InOrder() if self.weights.ordered else AtOnce()
 
     def step(self, context: Context, token: int) -> Tensor:
         """Read the next token; the mean of the residual streams, (1, D)."""
@@ -127,7 +131,7 @@ class Stepper:
         end = max(position, begin + 1)
         entries_S = torch.arange(begin + 1, end + 1, dtype=torch.int32, device=rows.device)
         entries_HRS = context.key_values.entries_of(entries_S).expand(len(q_Hd), 1, -1)
-        out_Hd, weights_HRS = self._gathered(rows, q_Hd, 0, entries_HRS, None)
+        out_Hd, weights_HRS = self._gatherer.attend(rows, q_Hd, 0, entries_HRS, None)
         if self.seen is not None:
             seen.append(F.pad(weights_HRS[:, 0], (begin, position + 1 - end)))
         return out_Hd
@@ -152,51 +156,9 @@ class Stepper:
         if S not in self._self_bias:
             self._self_bias[S] = F.pad(rows.new_zeros(S - 1), (0, 1), value=SELF_BIAS)
         bias_HRS = torch.where(missing, NEVER, self._self_bias[S])
-        out_Hd, weights_HRS = self._gathered(rows, q_Hd, first_head, places, bias_HRS)
+        out_Hd, weights_HRS = self._gatherer.attend(rows, q_Hd, first_head, places, bias_HRS)
         if self.seen is not None:
             at_position = torch.where(missing, position, entries_HRS - 1).long()
             shown = q_Hd.new_zeros(len(q_Hd), position + 1)
             seen.append(shown.scatter_add_(1, at_position.flatten(1), weights_HRS.flatten(1)))
         return out_Hd
-
-    def _gathered(
-        self, rows: Tensor, q_Hd: Tensor, first_head: int, places_HRS: Tensor, bias_HRS: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Attention to the given rows, counted from 1: (H, d), and their weights, (H, R, S)."""
-        (H, R, S), all_heads, d = places_HRS.shape, rows.shape[1], q_Hd.shape[1]
-        halves = rows.view(-1, d)  # of every row and head the key, then the value
-        head_H11, each, ends = self._constant(H, R, S, first_head, all_heads, rows.device)
-        keys = torch.add(head_H11, places_HRS, alpha=2 * all_heads).view(-1)
-        fast = rows.device.type == "cpu" and rows.dtype == torch.float32
-        # Sums of one row each: a gather that fetches ahead, up to twice as fast as index_select.
-        k = torch.embedding_bag(halves, keys, each)[0] if fast else halves.index_select(0, keys)
-        k_HRSd = k.view(H, R, S, d)
-        if self.weights.ordered:
-            weights, total, lse = weigh_once(q_Hd, k_HRSd, bias_HRS)
-        else:  # one softmax over all sets
-            ends = ends[::R]
-            scores = torch.bmm((q_Hd * d**-0.5)[:, None], k_HRSd.view(H, R * S, d).mT)
-            weights = torch.softmax(scores if bias_HRS is None else scores.add_(bias_HRS.view(H, 1, R * S)), dim=-1)
-        if fast:  # adds up key after key, as a product in order does
-            sums = torch.embedding_bag(halves, keys + 1, ends, per_sample_weights=weights.reshape(-1))[0]
-        else:
-            values = halves.index_select(0, keys + 1).view(-1, weights.shape[2], d)
-            sums = torch.bmm(weights.reshape(-1, 1, weights.shape[2]), values)
-        if not self.weights.ordered:
-            return sums.view(H, d), weights.view(H, R, S)
-        out = sums.view(H, R, d) / total
-        if R == 1:
-            return out[:, 0], weights.div_(total)
-        merged_Hd, shares = merge_once(out, lse)
-        return merged_Hd, weights.mul_(shares.div_(total))
-
-    def _constant(
-        self, heads: int, rounds: int, entries: int, first_head: int, all_heads: int, device: torch.device
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        key = (heads, rounds, entries, first_head)
-        if key not in self._constants:
-            # An entry of 1 is row 0, whose heads begin at 0.
-            head_H = torch.arange(first_head, first_head + heads, device=device) - all_heads
-            each = torch.arange(heads * rounds * entries, device=device)
-            self._constants[key] = (2 * head_H[:, None, None], each, each[::entries].contiguous())
-        return self._constants[key]

@@ -10,6 +10,9 @@ Legend: B samples, H heads, T tokens, d head width, Q queries of a block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -24,6 +27,8 @@ from korformer.model.attention.flash import KERNEL_ON, attend_causally, attend_c
 BIAS_BYTES = 2**24
 """Additive mask that exists at a time."""
 
+_Places = tuple[slice, slice, slice]
+
 
 def full(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, *, causal: bool = True) -> Tensor:
     """Attention to the other tokens of the same document, (B, H, T, d). A document's tokens stand side by side.
@@ -33,15 +38,85 @@ def full(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents_BT: Tensor, *
         documents_BT: integer document of each token, the same along a stretch of the row.
         causal: only tokens before each one.
     """
-    one = _earlier_tokens if causal else _other_tokens
     changes = documents_BT[:, 1:] != documents_BT[:, :-1]
     together = [slice(None)] if bool((changes == changes[:1]).all()) else [slice(b, b + 1) for b in range(len(changes))]
-    rows = []
-    for row in together:
-        lengths = torch.unique_consecutive(documents_BT[row][0], return_counts=True)[1].tolist()
-        parts = zip(*(x[row].split(lengths, dim=2) for x in (q_BHTd, k_BHTd, v_BHTd)), strict=True)
-        rows.append(torch.cat([one(*part) for part in parts], dim=2))
-    return torch.cat(rows)
+    lengths_of = [torch.unique_consecutive(documents_BT[rows][0], return_counts=True)[1].tolist() for rows in together]
+    if causal and q_BHTd.device.type in KERNEL_ON:
+        out: Tensor = _EarlierTokens.apply(q_BHTd, k_BHTd, v_BHTd, _stretches(together, lengths_of))  # type: ignore[no-untyped-call]
+        return out
+    one = _earlier_tokens if causal else _other_tokens
+    outs = []
+    for rows, lengths in zip(together, lengths_of, strict=True):
+        parts = zip(*(x[rows].split(lengths, dim=2) for x in (q_BHTd, k_BHTd, v_BHTd)), strict=True)
+        outs.append(torch.cat([one(*part) for part in parts], dim=2))
+    return torch.cat(outs)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A document in some rows.
+
+    Attributes:
+        first: where its first token is in (B, H, T, …).
+        earlier, later: all but its last and all but its first; None where it is one token long.
+    """
+
+    first: _Places
+    earlier: _Places | None
+    later: _Places | None
+
+
+def _stretches(together: Sequence[slice], lengths_of: Sequence[Sequence[int]]) -> list[_Stretch]:
+    heads, found = slice(None), []
+    for rows, lengths in zip(together, lengths_of, strict=True):
+        for begin, end in pairwise(accumulate(lengths, initial=0)):
+            earlier, later = ((rows, heads, slice(begin + late, end - 1 + late)) for late in (0, 1))
+            long = end - begin > 1
+            found.append(
+                _Stretch(
+                    (rows, heads, slice(begin, begin + 1)),
+                    earlier if long else None,
+                    later if long else None,
+                )
+            )
+    return found
+
+
+class _EarlierTokens(torch.autograd.Function):
+    """Attention to the earlier tokens of each document, by torch's flash kernel for CPUs.
+
+    What is kept for the backward has the size of the whole, whatever the documents' lengths: pieces of ever new sizes
+    would leave holes in the memory of a long run.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, documents: list[_Stretch]) -> Tensor:
+        out = torch.empty_like(v_BHTd)
+        lse = q_BHTd.new_zeros(q_BHTd.shape[:3], dtype=torch.promote_types(q_BHTd.dtype, torch.float32))
+        for one in documents:
+            out[one.first] = v_BHTd[one.first]
+            if one.earlier is not None:
+                out[one.later], lse[one.later] = attend_causally(
+                    q_BHTd[one.later], k_BHTd[one.earlier], v_BHTd[one.earlier]
+                )
+        ctx.documents = documents
+        ctx.save_for_backward(q_BHTd, k_BHTd, v_BHTd, out, lse)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BHTd: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out, lse = ctx.saved_tensors
+        dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
+        for one in ctx.documents:
+            if one.earlier is not None:
+                dq[one.later], dk[one.earlier], dv[one.earlier] = attend_causally_backward(
+                    *(x[one.later] for x in (grad_BHTd, q)),
+                    *(x[one.earlier] for x in (k, v)),
+                    *(x[one.later] for x in (out, lse)),
+                )
+            dv[one.first] += grad_BHTd[one.first]
+        return dq, dk, dv, None
 
 
 def _earlier_tokens(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor) -> Tensor:

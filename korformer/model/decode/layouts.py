@@ -1,8 +1,8 @@
 """The product of an fp32 matrix and one row, in the bits that the row has among others when a text is read in parallel.
 
 oneDNN adds up a row's products in the same order whatever else a product computes (see `attention.ordered`), and
-whether the matrix lies in memory as the model has it or transposed. The faster of the two, and whether a second thread
-is worth waking, depends on shape and processor, so it is timed once for each shape of a model.
+whether the matrix lies in memory as the model has it, transposed, or in blocks of its own. The fastest of them, and
+whether a second thread is worth waking, depends on shape and processor, so it is timed once for each shape of a model.
 
 Legend: M outputs, N inputs.
 """
@@ -14,15 +14,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from korformer.model.attention.ordered import TERMS
+from korformer.model.products import fast_products
 
 ROUNDS = 3
 """Passes over the matrices that every candidate is timed in; the fastest counts."""
+
+PACKED_FOR_ROWS = 16
+"""Rows that oneDNN is told to expect when it chooses its blocks: for a single one it would choose none."""
+
+Stored = Literal["rows", "columns", "blocks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,45 +37,67 @@ class Layout:
     """How a matrix is stored and multiplied.
 
     Attributes:
-        columns: whether it is stored transposed.
+        stored: as it is, transposed, or in oneDNN's blocks.
         shared: whether all threads take part.
     """
 
-    columns: bool = False
+    stored: Stored = "rows"
     shared: bool = False
 
 
-LAYOUTS = tuple(Layout(columns=columns, shared=shared) for columns in (False, True) for shared in (False, True))
+LAYOUTS = tuple(Layout(stored=stored, shared=shared) for stored in get_args(Stored) for shared in (False, True))
+
+_Multiply = Callable[[Tensor], Tensor]
 
 
-def product(weight_MN: Tensor, bias_M: Tensor | None, layout: Layout) -> Callable[[Tensor], Tensor]:
-    """The function from (1, N) to weight @ x + bias, (1, M), on the threads that torch has when it is called."""
-    multiply: Callable[[Tensor, Tensor], Tensor] = torch.mm if layout.columns else F.linear
+def product(weight_MN: Tensor, bias_M: Tensor | None, layout: Layout) -> _Multiply:
+    """The function from (1, N) to weight @ x + bias, (1, M), on the threads that torch has when it is called.
+
+    Raises:
+        AttributeError, RuntimeError: this build of torch has no such layout.
+    """
     cuts = [*range(0, weight_MN.shape[1], TERMS), weight_MN.shape[1]]
     blocks = [slice(*ends) for ends in pairwise(cuts)]
-    parts = [(weight_MN[:, block].T if layout.columns else weight_MN[:, block]).contiguous() for block in blocks]
+    parts = [_stored(weight_MN[:, block], layout.stored) for block in blocks]
     if len(parts) == 1:
         whole = parts[0]
         if bias_M is None:
-            return lambda x: multiply(x, whole)
-        return lambda x: multiply(x, whole).add_(bias_M)
+            return whole
+        return lambda x: whole(x).add_(bias_M)
 
     def in_parts(x: Tensor) -> Tensor:
-        y = multiply(x[:, blocks[0]], parts[0])
+        y = parts[0](x[:, blocks[0]])
         for block, part in zip(blocks[1:], parts[1:], strict=True):
-            y += multiply(x[:, block], part)
+            y += part(x[:, block])
         return y if bias_M is None else y.add_(bias_M)
 
     return in_parts
 
 
+def _stored(weight_MN: Tensor, stored: Stored) -> _Multiply:
+    if stored == "columns":
+        columns_NM = weight_MN.T.contiguous()
+        return lambda x: torch.mm(x, columns_NM)
+    rows_MN = weight_MN.contiguous()
+    if stored == "rows":
+        return lambda x: F.linear(x, rows_MN)
+    with fast_products():  # the blocks are those of the product that it will be
+        packed = torch.ops.mkldnn._reorder_linear_weight(rows_MN, PACKED_FOR_ROWS)
+    multiply = torch.ops.mkldnn._linear_pointwise
+    return lambda x: multiply(x, packed, None, "none", [], "")
+
+
 def fastest(weights: Sequence[Tensor]) -> Layout:
-    """The fastest layout for matrices of one shape, (M, N) each, one after another as a step has them."""
+    """The fastest layout that gives the right bits, for matrices of one shape, (M, N) each, one after another as a step
+    has them. To be called within `fast_products`.
+    """
     x = torch.randn(1, weights[0].shape[1], dtype=weights[0].dtype)
     before, seconds = torch.get_num_threads(), {}
     try:
         for layout in LAYOUTS if before > 1 else [layout for layout in LAYOUTS if not layout.shared]:
             torch.set_num_threads(before if layout.shared else 1)
+            if not _right(weights[0], layout):
+                continue
             products = [product(weight, None, layout) for weight in weights]
             seconds[layout] = min(_seconds(partial(_pass, products, x)) for _ in range(ROUNDS))
     finally:
@@ -76,7 +105,22 @@ def fastest(weights: Sequence[Tensor]) -> Layout:
     return min(seconds, key=lambda layout: seconds[layout])
 
 
-def _pass(products: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> None:
+def _right(weight_MN: Tensor, layout: Layout) -> bool:
+    """Whether a row has the same bits alone, in this layout, and among others; rows as they are do by definition."""
+    if layout.stored == "rows":
+        return True
+    x_BN = torch.randn(8, weight_MN.shape[1], generator=torch.Generator().manual_seed(0))
+    among = sum(
+        F.linear(x_BN[:, at : at + TERMS], weight_MN[:, at : at + TERMS]) for at in range(0, x_BN.shape[1], TERMS)
+    )
+    try:
+        alone = product(weight_MN, None, layout)(x_BN[3:4])
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False
+    return torch.equal(alone[0], among[3])  # type: ignore[index]
+
+
+def _pass(products: Sequence[_Multiply], x: Tensor) -> None:
     for multiply in products:
         multiply(x)
 

@@ -151,11 +151,11 @@ class Stepper:
         entries_HRS = F.pad(entries_HRS, (0, 1), value=position + 1)  # itself
         missing = entries_HRS == 0
         places = context.key_values.entries_of(entries_HRS)  # rows counted from 1, as entries are positions from 1
-        places = torch.where(missing, own_row + 1, places)
+        places = torch.add(places, missing, alpha=own_row + 1)
         S = entries_HRS.shape[2]
         if S not in self._self_bias:
             self._self_bias[S] = F.pad(rows.new_zeros(S - 1), (0, 1), value=SELF_BIAS)
-        bias_HRS = torch.where(missing, NEVER, self._self_bias[S])
+        bias_HRS = torch.add(self._self_bias[S], missing, alpha=NEVER)
         out_Hd, weights_HRS = self._gatherer.attend(rows, q_Hd, first_head, places, bias_HRS)
         if self.seen is not None:
             at_position = torch.where(missing, position, entries_HRS - 1).long()

@@ -124,7 +124,7 @@ class KeyValues:
         return torch.where(positions < self.straight, positions, tail)
 
     def entries_of(self, entries: Tensor) -> Tensor:
-        """Rows counted from 1 of positions counted from 1; 0 stays 0 or becomes anything."""
+        """Rows counted from 1 of positions counted from 1; 0 stays 0."""
         return entries if self.straight == self.length else self.rows_of(entries - 1) + 1
 
     def span(self, layer: int, begin: int, end: int) -> Tensor:

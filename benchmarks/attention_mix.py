@@ -12,16 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
-import torch
 from measuring import RESULTS, environment
-from training_runs import last_figures
+from training_runs import kept_speeds, last_figures, training_speed
 
-from korformer.model.backbone import ReformerModel, TrainingDraw
-from korformer.model.config import ModelConfig
-from korformer.model.products import fast_products
 from korformer.storage import write_json
 
 BASE: dict[str, object] = {"dim": 256, "depth": 6, "heads": 4, "axial_position_emb": False, "bucket_size": 64}
@@ -48,41 +43,20 @@ def model_settings(variant: str, length: int) -> dict[str, object]:
     return {**BASE, "max_seq_len": length, **VARIANTS[variant]}
 
 
-def measured_speed(variant: str, length: int, vocabulary_size: int, steps: int) -> float:
-    """Training tokens a second, forward and backward and optimizer, the first step left out."""
-    config = ModelConfig.model_validate(model_settings(variant, length))
-    model = ReformerModel(config, vocabulary_size)
-    model.initialise(0)
-    optimizer = torch.optim.AdamW(model.lm.parameters(), fused=True)
-    rows = BATCH_TOKENS // length
-    tokens = torch.randint(5, vocabulary_size, (rows, length))
-    begun = 0.0
-    with fast_products():
-        for step in range(steps + 1):
-            if step == 1:
-                begun = time.perf_counter()
-            draw = TrainingDraw(seed=0, step=step, samples=range(rows))
-            loss, _ = model.loss(model(tokens, draw=draw), tokens.roll(-1, 1))
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-    return steps * BATCH_TOKENS / (time.perf_counter() - begun)
-
-
 def speeds(arguments: argparse.Namespace, vocabulary_size: int) -> dict[str, float]:
-    """Speeds of all variants, measured once in interleaved rounds and kept."""
-    kept = arguments.out / f"speeds-{arguments.length}.json"
-    if kept.exists():
-        known: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
-        if set(arguments.variants) <= set(known):
-            return known
-    rounds = [
-        {name: measured_speed(name, arguments.length, vocabulary_size, 4) for name in arguments.variants}
-        for _ in range(3)
-    ]
-    result = {name: sorted(each[name] for each in rounds)[1] for name in arguments.variants}
-    write_json(kept, result)
-    return result
+    """Training tokens a second of all variants."""
+
+    def measured(variant: str) -> float:
+        return training_speed(
+            model_settings(variant, arguments.length),
+            vocabulary_size,
+            rows=BATCH_TOKENS // arguments.length,
+            length=arguments.length,
+            optimizer="adamw",
+            bf16=False,
+        )
+
+    return kept_speeds(arguments.out / f"speeds-{arguments.length}.json", arguments.variants, measured)
 
 
 def train(variant: str, arguments: argparse.Namespace, steps: int) -> float:

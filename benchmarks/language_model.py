@@ -4,8 +4,9 @@
 
 RUN is what `korformer pretrain` wrote, CORPUS what it was given. The training sequences are drawn again as the run drew
 them, so the n-gram models learn from what the model learnt from and nothing else; of several epochs each token counts
-once, for a count that every repetition raises would leave smoothing nothing to go by. All rows predict the same tokens,
-[SEP] included, and divide by the same characters.
+once, for a count that every repetition raises would leave smoothing nothing to go by. With --whole they learn from all
+of the corpus, whatever the run read of it, and with --prime the compressors learn these files. All rows predict the
+same tokens, [SEP] included, and divide by the same characters.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from korformer import __version__
 from korformer.commands.console import reporting
 from korformer.config import build, read_toml
-from korformer.data.packing import PackSampler
+from korformer.data.packing import PackSampler, epoch_packs
 from korformer.data.store import TokenStore, cached_store, default_cache
 from korformer.errors import InputError, KorformerError
 from korformer.evaluation.language_model import LmSettings, evaluate_lm
@@ -79,7 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="where the run's token store is (default: as korformer pretrain)")
     parser.add_argument("--document", default="block", help="what ends a document, as in the run: block or file")
     parser.add_argument("--max-documents", type=int, help="stop after this many documents of the held-out text")
+    parser.add_argument("--whole", action="store_true", help="n-gram models of the whole corpus")
     parser.add_argument("--compressors", action="store_true", help="xz and PPMd too (PPMd needs the package pyppmd)")
+    parser.add_argument("--prime", nargs="+", metavar="FILE", help="text that the compressors learn instead")
+    parser.add_argument("--ppmd-order", type=int, default=16, help="bytes of context of PPMd (default 16)")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args(arguments)
     try:
@@ -101,7 +106,17 @@ def compare(options: argparse.Namespace) -> int:
         store = cached_store(
             options.corpus, loaded.vocabulary, options.cache or default_cache(), read=read, listen=listen
         )
-        pairs, text = replay(store, settings, saved, loaded.vocabulary, keep_text=options.compressors)
+        keep = options.compressors and not options.prime
+        text, learnt_tokens = b"", 0
+        if keep or not options.whole:
+            pairs, text = replay(store, settings, saved, loaded.vocabulary, keep_text=keep)
+            learnt_tokens = len_pairs(pairs)
+        if options.whole:
+            pairs = count_all(store, settings.pack_tokens, loaded.vocabulary)
+        if options.prime:
+            text = "".join(f"{document}\n\n" for document in Documents(options.prime, read)).encode()
+            primed = cached_store(options.prime, loaded.vocabulary, options.cache or default_cache(), read=read)
+            learnt_tokens = primed.tokens - primed.documents
         result = evaluate_lm(loaded.model, loaded.vocabulary, texts, LmSettings(by_context=False), listen)
     rows = [
         counted_row("unigram", Unigram(pairs).probabilities, loaded.vocabulary, texts, pairs, result),
@@ -115,8 +130,9 @@ def compare(options: argparse.Namespace) -> int:
     ]
     skipped = []
     if options.compressors:
-        for name, size in (("xz", xz_bytes), ("PPMd", ppmd_bytes)):
-            row = compressor_row(name, size, text, texts, len_pairs(pairs))
+        ppmd = partial(ppmd_bytes, order=options.ppmd_order)
+        for name, size in (("xz", xz_bytes), (f"PPMd of order {options.ppmd_order}", ppmd)):
+            row = compressor_row(name, size, text, texts, learnt_tokens)
             rows.append(row) if row else skipped.append(name)
     curve = validation_curve(read_metrics(options.run / METRICS_NAME), upto=saved.step)
     print(rendered(rows, result, curve))
@@ -157,6 +173,14 @@ def replay(
     if consumed != saved.tokens:
         raise InputError(f"the run consumed {saved.tokens:,} tokens, drawing them again gives {consumed:,}")
     return pairs, b"".join(pieces)
+
+
+def count_all(store: TokenStore, pack_tokens: int, vocabulary: Vocabulary) -> PairCounts:
+    """Count a whole token store."""
+    pairs = PairCounts(vocabulary.size)
+    for packs in epoch_packs(store, pack_tokens=pack_tokens, batch=64):
+        pairs.add(packs.tokens, packs.targets)
+    return pairs
 
 
 def len_pairs(pairs: PairCounts) -> int:
@@ -217,13 +241,13 @@ def xz_bytes(data: bytes) -> int:
     )
 
 
-def ppmd_bytes(data: bytes) -> int | None:
-    """Compressed size with PPMd variant H, order 16, or None where the package is missing."""
+def ppmd_bytes(data: bytes, order: int = 16) -> int | None:
+    """Compressed size with PPMd variant H, or None where the package is missing."""
     try:
         import pyppmd
     except ImportError:
         return None
-    encoder = pyppmd.Ppmd7Encoder(16, 1 << 30)
+    encoder = pyppmd.Ppmd7Encoder(order, 1 << 30)
     return len(encoder.encode(data)) + len(encoder.flush())
 
 

@@ -133,8 +133,24 @@ def test_a_missing_row_means_that_nothing_is_written(
     assert benchmark_module.main(arguments(run, "--compressors", "--output", output)) == 1
     captured = capsys.readouterr()
     assert "xz" in captured.out
-    assert "skipped: PPMd" in captured.err
+    assert "skipped: PPMd of order 16" in captured.err
     assert not output.exists()
+
+
+def test_ngrams_of_the_whole_corpus_and_compressors_of_other_text(
+    benchmark_module: ModuleType, run: dict[str, Any], tmp_path: Path
+) -> None:
+    prime = tmp_path / "prime.txt"
+    prime.write_text("\n\n".join(HELD_OUT), encoding="utf-8")
+    output = tmp_path / "result.json"
+    more = ("--whole", "--compressors", "--prime", prime, "--ppmd-order", "4", "--output", output)
+    assert benchmark_module.main(arguments(run, *more)) == 0
+    rows = {row["name"]: row for row in json.loads(output.read_text(encoding="utf-8"))["rows"]}
+    whole = run["store"].tokens - run["store"].documents
+    assert rows["Kneser-Ney bigram"]["learnt_from_tokens"] == whole
+    primed = rows["PPMd of order 4 (text appended to it)"]
+    assert 0 < primed["learnt_from_tokens"] < whole
+    assert primed["bits_per_character"] < 3  # it knows the held-out text by heart
 
 
 def test_another_corpus_is_refused(

@@ -51,16 +51,19 @@ def passages(
     borders = _borders(text, int(starts.min()), int(ends.max()))
     place = np.searchsorted(borders, ends - 1, side="right") - 1  # a token may begin with the space before a sentence
     sums = np.bincount(place, weights=weights, minlength=len(borders))
-    found = []
-    for number in np.argsort(-sums, kind="stable")[:most].tolist():
-        if sums[number] <= 0:
+    found: list[Passage] = []
+    for number in np.argsort(-sums, kind="stable").tolist():
+        if sums[number] <= 0 or len(found) == most:
             break
+        start = int(borders[number])
+        end = int(borders[number + 1]) if number + 1 < len(borders) else int(ends.max())
+        if not text[start:end].strip():
+            continue  # blank lines are no place to look at
         inside = np.flatnonzero(place == number)
         peak = int(inside[np.argmax(weights[inside])])
-        end = int(borders[number + 1]) if number + 1 < len(borders) else int(ends.max())
         found.append(
             Passage(
-                start=int(borders[number]),
+                start=start,
                 end=end,
                 weight=float(sums[number]),
                 peak_start=int(starts[peak]),

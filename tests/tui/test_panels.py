@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from stage import TEXT, Play, Stage, record
+from textual.color import Color
 from textual.widgets import Input
 
 from korformer.tui.widgets.controls import Controls
@@ -265,3 +266,38 @@ def test_the_sparkline_has_two_values_a_cell() -> None:
     assert len(sparkline([0.1] * 40, 8)) == 8
     assert sparkline([], 8) == ""
     assert set(sparkline([1.0, 1.0], 1)) == {"\u28ff"}
+
+
+@pytest.mark.parametrize("theme", ["korformer-dark", "korformer-light"])
+def test_the_strength_of_attention_is_seen(play: Play, theme: str) -> None:
+    """Each rank has a background of its own, and text can be read on it; see-through colours are laid over the page."""
+
+    async def scene(stage: Stage) -> None:
+        stage.app.theme = theme
+        await stage.pilot.pause()
+        page = stage.screen.page
+        styles = [page._style(f"lens-{rank}") for rank in range(5)]
+        backgrounds = [style.bgcolor for style in styles]
+        assert len({str(colour) for colour in backgrounds}) == 5
+        below = page.background_colors[1]
+        distances = [_distance(Color.from_rich_color(colour), below) for colour in backgrounds]
+        assert distances == sorted(distances, reverse=True)
+        text = Color.from_rich_color(page._style("written").color)
+        assert all(_contrast(text, Color.from_rich_color(colour)) > 3 for colour in backgrounds)
+
+    play(scene, text=TEXT)
+
+
+def _distance(one: Color, other: Color) -> int:
+    return sum(abs(a - b) for a, b in zip(one.rgb, other.rgb, strict=True))
+
+
+def _contrast(one: Color, other: Color) -> float:
+    """The contrast ratio of WCAG 2."""
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: Color) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -351,8 +351,18 @@ class Sheet(ScrollView, can_focus=True):
     def _style(self, look: str) -> Style:
         style = self._styles.get(look)
         if style is None:
-            style = self._styles[look] = self.get_component_rich_style(f"sheet--{look}", partial=True)
+            style = self._styles[look] = self._blended(look)
         return style
+
+    def _blended(self, look: str) -> Style:
+        """A look with its see-through colours laid over the page; a terminal knows no others."""
+        styles, page = self.get_component_styles(f"sheet--{look}"), self.background_colors[1]
+        background = page + styles.background if styles.has_rule("background") else None
+        colour = (background or page) + styles.color if styles.has_rule("color") else None
+        return Style(
+            color=None if colour is None else colour.rich_color,
+            bgcolor=None if background is None else background.rich_color,
+        ) + (styles.text_style if styles.has_rule("text_style") else Style.null())
 
 
 def _moved(offset: int, start: int, end: int, length: int, *, follow: bool) -> int:

@@ -39,3 +39,10 @@ def test_nothing_to_show() -> None:
 def test_the_mean_of_heads_and_layers() -> None:
     layers = [torch.tensor([[0.5, 0.5], [1.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])]
     assert mean_attention(lambda layer: layers[layer], 2).tolist() == [0.375, 0.625]
+
+
+def test_blank_lines_are_no_passages() -> None:
+    text = "앞.\n\n뒤."
+    starts, ends = places((0, 2), (2, 4), (4, 6))
+    found = passages(text, np.array([0.2, 0.5, 0.3]), starts, ends, most=2)
+    assert [text[passage.start : passage.end] for passage in found] == ["뒤.", "앞."]

@@ -105,6 +105,10 @@ def root(
     """
 
 
+_WRITING = ("generate", "tui")
+"""Commands that mostly compute one token after another."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and leave with the documented exit code; no message to a user is a traceback.
 
@@ -115,10 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         SystemExit: always.
     """
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
-    # Read by OpenMP when torch is imported. Threads that spin long while they wait for one another come to a crawl as
-    # soon as another program wants a core; threads that never spin lose time to waking up at every product.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    _choose_waiting(given)
     with _utf8_streams(), warnings.catch_warnings(), _signals_as_exceptions():
         if not (debug or sys.warnoptions):
             # What libraries tell programmers is no message to a user.
@@ -128,6 +129,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         except BaseException as error:
             exit_code = _explain(error, debug)
     sys.exit(exit_code)
+
+
+def _choose_waiting(given: Sequence[str]) -> None:
+    """How OpenMP's threads wait for one another; it reads that when torch is imported.
+
+    Threads that spin long come to a crawl as soon as another program wants a core; threads that never spin lose time to
+    waking up at every product. Writing goes from one thread to all of them and back hundreds of times a token: there
+    OpenMP's own long spinning pays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ and not (given and given[0] in _WRITING):
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

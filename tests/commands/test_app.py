@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from korformer import __version__, errors
-from korformer.commands import registry
+from korformer.commands import app, registry
 from korformer.commands.app import main
 
 FAULTY = """
@@ -285,3 +285,22 @@ def test_shell_completion_knows_commands_and_options() -> None:
     assert b"pretrain" in run(env=environment).stdout
     environment["_TYPER_COMPLETE_ARGS"] = "korformer doctor --j"
     assert b"--json" in run(env=environment).stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "env", "expected"),
+    [
+        (["pretrain", "-o", "x"], {}, "1000"),
+        ([], {}, "1000"),
+        (["generate", "글"], {}, None),
+        (["tui"], {}, None),
+        (["pretrain"], {"GOMP_SPINCOUNT": "7"}, "7"),
+        (["pretrain"], {"OMP_WAIT_POLICY": "passive"}, None),
+    ],
+)
+def test_threads_wait_as_the_command_needs_it(
+    given: list[str], env: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.os, "environ", dict(env))
+    app._choose_waiting(given)
+    assert app.os.environ.get("GOMP_SPINCOUNT") == expected

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -25,6 +24,12 @@ from korformer.model.products import fast_products
 
 ROUNDS = 3
 """Passes over the matrices that every candidate is timed in; the fastest counts."""
+
+PAUSE_SECONDS = 1e-4
+"""Between two products that are timed, about what a step does between two of its own."""
+
+SHARED_BYTES = 4 * 2**20
+"""A matrix of this size or more may be worth waking the other threads for; that costs some 40 microseconds."""
 
 PACKED_FOR_ROWS = 16
 """Rows that oneDNN is told to expect when it chooses its blocks: for a single one it would choose none."""
@@ -93,13 +98,14 @@ def fastest(weights: Sequence[Tensor]) -> Layout:
     """
     x = torch.randn(1, weights[0].shape[1], dtype=weights[0].dtype)
     before, seconds = torch.get_num_threads(), {}
+    sharing = before > 1 and weights[0].numel() * weights[0].element_size() >= SHARED_BYTES
     try:
-        for layout in LAYOUTS if before > 1 else [layout for layout in LAYOUTS if not layout.shared]:
+        for layout in LAYOUTS if sharing else [layout for layout in LAYOUTS if not layout.shared]:
             torch.set_num_threads(before if layout.shared else 1)
             if not _right(weights[0], layout):
                 continue
             products = [product(weight, None, layout) for weight in weights]
-            seconds[layout] = min(_seconds(partial(_pass, products, x)) for _ in range(ROUNDS))
+            seconds[layout] = min(_seconds(products, x) for _ in range(ROUNDS))
     finally:
         torch.set_num_threads(before)
     return min(seconds, key=lambda layout: seconds[layout])
@@ -120,12 +126,14 @@ def _right(weight_MN: Tensor, layout: Layout) -> bool:
     return torch.equal(alone[0], among[3])  # type: ignore[index]
 
 
-def _pass(products: Sequence[_Multiply], x: Tensor) -> None:
+def _seconds(products: Sequence[_Multiply], x: Tensor) -> float:
+    """What the products take together. Between two of them a step does other things, while threads fall asleep."""
+    total = 0.0
     for multiply in products:
+        begun = time.perf_counter()
+        while time.perf_counter() < begun + PAUSE_SECONDS:
+            pass
+        begun = time.perf_counter()
         multiply(x)
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+        total += time.perf_counter() - begun
+    return total

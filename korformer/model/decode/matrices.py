@@ -18,13 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from korformer.model.decode.layouts import Layout, product
+from korformer.model.decode.layouts import SHARED_BYTES, Layout, product
 
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-SHARED_BYTES = 4 * 2**20
-"""A matrix of this size or more is worth waking the other threads for; that costs some 40 microseconds."""
 
 Product = Callable[[Tensor], Tensor]
 """From one row, (1, N), to another, (1, M)."""

@@ -186,6 +186,23 @@ def gpu_training(figures: Facts) -> str:
     return "\n\n".join(parts)
 
 
+def page_speed(figures: Facts) -> str:
+    """What the writing page takes."""
+    keys, rates = figures["key_to_screen"], figures["tokens_per_second"]
+    rows = [
+        ("first paint", f"{figures['first_paint_seconds']:.2f} s", ""),
+        ("key to screen while it writes", f"{keys['streaming_p50_ms']:.0f} ms", f"{keys['streaming_p95_ms']:.0f} ms"),
+        ("syllable to screen", f"{keys['typing_p50_ms']:.0f} ms", f"{keys['typing_p95_ms']:.0f} ms"),
+    ]
+    return "\n\n".join(
+        [
+            table(("", "median", "95th percentile"), rows),
+            f"It writes {rates['korformer tui']:.0f} tokens/s, `korformer generate` {rates['korformer generate']:.0f}: "
+            f"{figures['share_of_the_rate']:.0%} of the rate.",
+        ]
+    )
+
+
 def gpu_decode(figures: Facts) -> str:
     """Milliseconds of a token and seconds of reading on a GPU."""
     rows = [
@@ -262,6 +279,14 @@ SECTIONS = [
         text="The task of the Reformer paper at 128 tokens: one layer, trained with the attention and the rounds "
         "of the row, evaluated on unseen sequences with those of the column.",
         rendered=duplication,
+    ),
+    Section(
+        title="The writing page",
+        command="tui.py",
+        file="tui",
+        text="`korformer tui` in a pseudo terminal of 120 x 40 cells, with 5,120 tokens on the page and a model of "
+        "6 layers of 256.",
+        rendered=page_speed,
     ),
     Section(
         title="Training on a GPU",

@@ -62,14 +62,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tenso
 
 def _sum(x: Tensor) -> Tensor:
     """Sum over the last axis, one number added after another, (..., 1)."""
-    # A product with a single column would be another routine, with another order.
-    return _product(x, _ones(x.shape[-1], x.dtype, x.device))[..., :1]
+    # A product with a single column, or a small one, would be another routine, with another order.
+    columns = max(2, SMALL // (x.numel() or 1) + 1)
+    total: Tensor = x @ _ones(x.shape[-1], columns, x.dtype, x.device)
+    return total[..., :1]
 
 
 @lru_cache(maxsize=64)
-def _ones(terms: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _ones(terms: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
-        return torch.ones(terms, 2, dtype=dtype, device=device)
+        return torch.ones(terms, columns, dtype=dtype, device=device)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

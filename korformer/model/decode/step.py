@@ -38,6 +38,7 @@ class Stepper:
     seen: list[Tensor] | None = None
     _gatherer: Gatherer = field(init=False)
     _self_bias: dict[int, Tensor] = field(default_factory=dict)
+    _near_places: tuple[int, Tensor] | None = None  # where near heads look from this token on, and which rows that is
 
     def __post_init__(self) -> None:
         self._gatherer = InOrder() if self.weights.ordered else AtOnce()
@@ -50,6 +51,7 @@ class Stepper:
         buckets: dict[str, list[Tensor]] = {far: [] for far in context.pages}
         if self.seen is not None:
             self.seen.clear()
+        self._near_places = None
         x1 = x2 = embed(weights, token, position)
         for plan, layer in zip(self.plans, weights.layers, strict=True):
             attended = self._attend(context, plan, layer, x2, position, own_row, turn_2d, buckets)
@@ -129,8 +131,10 @@ class Stepper:
     ) -> Tensor:
         """Attention of the first heads to the positions from `begin` up to before the token's own, (H, d)."""
         end = max(position, begin + 1)
-        entries_S = torch.arange(begin + 1, end + 1, dtype=torch.int32, device=rows.device)
-        entries_HRS = context.key_values.entries_of(entries_S).expand(len(q_Hd), 1, -1)
+        if self._near_places is None or self._near_places[0] != begin:
+            entries_S = torch.arange(begin + 1, end + 1, dtype=torch.int32, device=rows.device)
+            self._near_places = begin, context.key_values.entries_of(entries_S)
+        entries_HRS = self._near_places[1].expand(len(q_Hd), 1, -1)
         out_Hd, weights_HRS = self._gatherer.attend(rows, q_Hd, 0, entries_HRS, None)
         if self.seen is not None:
             seen.append(F.pad(weights_HRS[:, 0], (begin, position + 1 - end)))

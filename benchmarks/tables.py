@@ -314,7 +314,8 @@ in [results.md](results.md).
 Systems take turns, each measurement of training in a process of its own, and medians are shown. Machines are noisy:
 read ratios, not single times. "Tuned" peers run with their library's fastest documented setting, with the fp32 matrix
 products that korformer chooses (`korformer/model/products.py`), and with freed memory kept by the C library; the
-others as they come.
+others as they come. Training, masked tokens, memory and the half million were measured with `OMP_WAIT_POLICY=passive`
+for everybody, the rest with OpenMP's own waiting.
 """
 
 

@@ -63,8 +63,14 @@ def test_both_readmes_show_the_same_commands() -> None:
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_the_first_two_commands_are_the_two_of_the_makefile(name: str) -> None:
-    assert shell_lines(name)[:2] == ["make demo", "make test"]
+def test_it_begins_with_the_model_that_ships_and_goes_on_with_the_makefile(name: str) -> None:
+    install, generate, page, *more = shell_lines(name)
+    assert install == "pipx install ."
+    assert generate.startswith("korformer generate ")
+    assert page == "korformer tui"
+    assert "-m" not in generate.split()
+    assert (REPOSITORY / "checkpoints" / "ko-mini" / "config.json").is_file()
+    assert more[:2] == ["make demo", "make test"]
     assert "exec make test" in read(".ci/run")
     assert {"demo:", "test:"} <= {line.split(" ")[0] for line in read("Makefile").splitlines()}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from korformer.errors import InputError, KorformerError
-from korformer.tui.words import say
+from korformer.tui.words import say, told
 from korformer.writing import messages
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Desk:
         try:
             change = self.session.replace(start, end, text)
         except InputError as error:
-            self.view.tell(str(error), "error")
+            self.view.tell(told(error), "error")
             return
         self.view.apply(change, cursor=change.cursor if text or change.removed else start)
 
@@ -248,7 +248,7 @@ class Desk:
         try:
             self.session.settings = settings
         except KorformerError as error:
-            self.view.tell(str(error), "error")
+            self.view.tell(told(error), "error")
             return
         self.engine.set_settings(settings)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from korformer.errors import KorformerError
 from korformer.tui import terminal
+from korformer.tui.korean import in_korean
 
 _language = terminal.language()
 
@@ -23,9 +25,15 @@ def say(key: str, **values: object) -> str:
 
     Args:
         key: of `PHRASES`.
-        values: what its braces stand for.
+        values: what its braces stand for; errors in the language of the screen too.
     """
-    return PHRASES[key][_language == "ko"].format(**values)
+    shown = {name: told(value) if isinstance(value, KorformerError) else value for name, value in values.items()}
+    return PHRASES[key][_language == "ko"].format(**shown)
+
+
+def told(said: KorformerError | str) -> str:
+    """What the library says, in the language of the screen as far as there are words for it."""
+    return in_korean(said) if _language == "ko" else str(said)
 
 
 PHRASES: dict[str, tuple[str, str]] = {

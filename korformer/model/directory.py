@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from reformer_pytorch.reformer_pytorch import FixedPositionalEmbedding
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from korformer.config import build
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
@@ -184,6 +185,26 @@ def _read_config(config_json: Mapping[str, Any], where: str) -> tuple[ModelConfi
         raise ModelDirectoryError(error.what, where=where) from error
 
 
+class _Undrawn(TorchFunctionMode):
+    """Inside, weights have a shape but no memory of their own, and are not drawn.
+
+    So they are on torch's "meta" device; but what is done to tensors there imports torch's compiler, which takes longer
+    than all the rest of opening a model.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """`func`; one number as often as asked for where it makes a tensor to be filled, nothing where it draws."""
+        named = dict(kwargs or {})
+        if func is torch.empty:
+            shaped = func(*args, **{**named, "device": "meta"})
+            return torch.zeros((), dtype=shaped.dtype).expand(shaped.shape)
+        if getattr(func, "__module__", None) == nn.init.__name__ or func in {Tensor.normal_, Tensor.uniform_}:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
 def _filled_model(
     config: ModelConfig,
     vocabulary_size: int,
@@ -193,7 +214,7 @@ def _filled_model(
     where: str,
 ) -> ReformerModel:
     """A model with the given parameters; none are drawn, and no memory is taken before they are known to fit."""
-    with torch.device("meta"):
+    with _Undrawn():
         model = ReformerModel(config, vocabulary_size, heads)
     check_parameters(model, tensors, where=where)
     model.to_empty(device="cpu")

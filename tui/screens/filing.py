@@ -15,7 +15,7 @@ from korformer.tui.messages import AutosaveSaid
 from korformer.tui.screens.pick import Ask, Pick
 from korformer.tui.tones import tones
 from korformer.tui.widgets.controls import Controls
-from korformer.tui.words import say
+from korformer.tui.words import say, told
 from korformer.writing import export, presets, store
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Filing:
         try:
             opened = make()
         except KorformerError as error:
-            screen.tell(str(error), "error")
+            screen.tell(told(error), "error")
             return
         try:
             self._remember()
@@ -160,7 +160,7 @@ class Filing:
         try:
             write(self._screen.desk.session, path)
         except KorformerError as error:
-            self._screen.tell(str(error), "error")
+            self._screen.tell(told(error), "error")
         else:
             self._screen.tell(say("written to", path=path))
 
@@ -198,7 +198,7 @@ class Filing:
         try:
             settings = presets.load_preset(name)
         except KorformerError as error:
-            self._screen.tell(str(error), "error")
+            self._screen.tell(told(error), "error")
             return
         self._screen.desk.take_settings(settings)
         self.show_controls()
@@ -208,7 +208,7 @@ class Filing:
         try:
             presets.delete_preset(name)
         except KorformerError as error:
-            self._screen.tell(str(error), "error")
+            self._screen.tell(told(error), "error")
             return False
         return True
 
@@ -222,7 +222,7 @@ class Filing:
         try:
             presets.save_preset(name, self._screen.desk.settings)
         except KorformerError as error:
-            self._screen.tell(str(error), "error")
+            self._screen.tell(told(error), "error")
         else:
             self._screen.tell(say("preset saved", name=name))
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from korformer.tui.widgets.controls import Controls
-from korformer.tui.words import say
+from korformer.tui.words import say, told
 from korformer.writing import messages
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Hearing:
             case messages.Inspected():
                 self._screen.show_inspected(message)
             case messages.Notified():
-                self._screen.tell(message.text, "warning" if message.level == "warning" else "information")
+                self._screen.tell(told(message.text), "warning" if message.level == "warning" else "information")
             case messages.Failed():
                 self._take_failure(message)
             case messages.StateSaved():
@@ -101,4 +101,4 @@ class Hearing:
         elif failure.doing in {"save", "restore"}:
             self._screen.filing.state_saved()
         else:
-            self._screen.tell(str(failure.error), "error")
+            self._screen.tell(told(failure.error), "error")

@@ -28,7 +28,7 @@ from korformer.tui.widgets.page import Page
 from korformer.tui.widgets.places import Attention, History
 from korformer.tui.widgets.sidebar import Sidebar
 from korformer.tui.widgets.status import Foot, Status
-from korformer.tui.words import say
+from korformer.tui.words import say, told
 
 if TYPE_CHECKING:
     from korformer.writing.engine import Engine
@@ -184,7 +184,7 @@ class WritingScreen(Screen[None]):
     @on(Controls.Refused)
     def refuse(self, message: Controls.Refused) -> None:
         """A typed value is not legal."""
-        self.tell(str(message.error), "error")
+        self.tell(told(message.error), "error")
 
     @on(Others.Chosen)
     def take_other(self, message: Others.Chosen) -> None:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,16 @@ def test_a_flipped_bit_is_found(vocabulary: Vocabulary, tmp_path: Path, name: st
     (path / name).write_bytes(data)
     with pytest.raises(ModelDirectoryError, match=name):
         load_model(path)
+
+
+def test_opening_a_model_does_not_wait_for_the_compiler(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    """Torch imports its compiler for some functions on tensors without memory: more than a second before any text."""
+    write(tmp_path / "model", resized("mixed heads, axial", vocabulary.size), vocabulary)
+    code = (
+        "import pathlib, sys; from korformer.model.directory import load_model; "
+        "state = load_model(pathlib.Path(sys.argv[1])).model.new_state(); state.append([2, 7, 8]); "
+        "print(*sorted({'torch._dynamo', 'torch._inductor'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")

@@ -8,37 +8,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 
 from korformer.config import read_toml, to_toml
-from korformer.errors import DivergedError, InterruptedRun, ResourceError, UsageError
+from korformer.errors import InterruptedRun, ResourceError, UsageError
 from korformer.events import Event, Listener, Notice, Saved, Step, Validation
+from korformer.finetuning.engine import Engine
 from korformer.finetuning.results import Outcome, Results, card
-from korformer.finetuning.settings import FinetuneSettings, optimizer_settings
-from korformer.model.directory import load_parameters, parameters_to_save, publish, write_description
-from korformer.model.draws import TrainingDraw
+from korformer.finetuning.settings import FinetuneSettings
+from korformer.model.directory import parameters_to_save, publish, write_description
 from korformer.model.products import fast_products
 from korformer.storage import require_free, write_text
 from korformer.supervised.course import Course
 from korformer.text.vocabulary import Vocabulary
-from korformer.training.allocator import keep_freed_memory
 from korformer.training.curves import lower_is_better
-from korformer.training.environment import change_of, environment
+from korformer.training.environment import change_of
 from korformer.training.history import History
 from korformer.training.interrupt import StopRequest
-from korformer.training.memory import fit
 from korformer.training.meter import Meter, gpu_utilisation, peak_memory_bytes
 from korformer.training.metrics import MetricsLog
-from korformer.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
-from korformer.training.precision import MixedPrecision, choose_precision
+from korformer.training.optimizer import optimizer_tensors
 from korformer.training.run_directory import SETTINGS_NAME, LoopState, RunDirectory, settings_differences
-from korformer.training.sharing import choose_device
 
 KEPT_STEPS = 1
 MAY_CHANGE = frozenset(f"training.{name}" for name in ("device", "threads", "precision", "reversible"))
@@ -100,18 +95,11 @@ class FineTuner:
         return self._finish()
 
     def _prepare(self) -> None:
-        training = self.settings.training
         self.run_directory = RunDirectory(self.path)
         self.check()
-        self.device = choose_device(training.device)
-        self.arithmetic = MixedPrecision(choose_precision(training.precision, self.device), self.device)
         self.steps = self.course.steps
-        self.course.module.to(self.device)
-        self.recipe = optimizer_settings(training, self.steps)
-        self.optimizer = make_optimizer(self.course.module, self.recipe)
-        self.reversible = self._reversible()
-        if self.device.type == "cpu" and not self.reversible:
-            keep_freed_memory()
+        self.engine = Engine(self.course, self.settings, self.path, self.listen)
+        self.engine.make()
         self.meter = Meter()
         self.pending = ["validation"] if self.course.measure_first else []
         self._resume()
@@ -130,37 +118,6 @@ class FineTuner:
             raise UsageError("holds a run of pretraining", where=str(self.path), hint="Choose another -o.")
         settings_differences(before, self.settings, may_change=MAY_CHANGE, where=self.path)
 
-    def _reversible(self) -> bool:
-        """Whether layers are computed twice: as the settings say, or where a pass would not fit otherwise."""
-        training, model = self.settings.training, self.course.model
-        if training.frozen:
-            return False
-        parameters = sum(parameter.numel() for parameter in self.course.module.parameters())
-        chosen = fit(
-            (model.config,),
-            parameters=parameters,
-            kept=2 * parameters,
-            vocabulary_size=model.vocabulary_size,
-            sequences=1,
-            pack_tokens=training.pass_tokens,
-            largest=1,
-            exactly=True,
-            reversible=training.reversible,
-            narrow=self.arithmetic.precision != "fp32",
-            device=self.device,
-        )
-        return chosen.reversible
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        return environment(
-            device=self.device,
-            precision=self.arithmetic.precision,
-            reversible=self.reversible,
-            micro_batch=1,
-            processes=1,
-        )
-
     def _resume(self) -> None:
         saved = self.run_directory.newest()
         if saved is None:
@@ -175,17 +132,12 @@ class FineTuner:
                     where=str(self.path),
                     hint=f"Give the same {name} to go on with it, or another -o to begin a new run.",
                 )
-        load_parameters(self.course.module, saved.model, where=str(self.path))
-        restore_optimizer(self.course.module, self.optimizer, saved.optimizer)
-        self.arithmetic.restore(loop.scaler)
-        self.course.restore({name: value for name, value in loop.sampler.items() if name != "step"})
-        if self.settings.training.reversible == "auto":  # as before, so that the run goes on bit for bit
-            self.reversible = loop.environment.get("reversible layers", "no") == "yes"
+        self.engine.restore(saved)
         self.step, self.tokens, self.seconds = loop.step, loop.tokens, loop.seconds
         self.pending = list(loop.pending)
         self.meter.resume(loop.weighted_loss, loop.loss_weight, loop.tokens)
         self.listen(Notice(text=f"going on after step {self.step:,} of {self.steps:,}"))
-        changed = change_of(loop.environment, self._environment)
+        changed = change_of(loop.environment, self.engine.environment)
         if changed:
             self.listen(Notice(text=changed, level="warning"))
 
@@ -203,7 +155,7 @@ class FineTuner:
             task=description.as_json() if description is not None else None,
         )
         self.log = MetricsLog(self.run_directory.metrics_path)
-        self.log.begin(self.step, {"environment": self._environment, "pending": self.pending})
+        self.log.begin(self.step, {"environment": self.engine.environment, "pending": self.pending})
         self._recall()
 
     def _recall(self) -> None:
@@ -268,68 +220,32 @@ class FineTuner:
 
     def _train_step(self) -> None:
         began = time.monotonic()
-        step = self.step + 1
         place = self.course.state()
-        batches = self.course.passes(step)
-        draws = self._draws(batches, step)
-        totals: Counter[str] = Counter()
-        tokens = 0
-        for batch, draw in zip(batches, draws, strict=True):
-            totals.update(self.course.counts(batch, draw))
-            tokens += self.course.tokens(batch)
-        rate = learning_rate(step, self.recipe)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.course.module.train()
-        loss = 0.0
-        for batch, draw in zip(batches, draws, strict=True):
-            if self.stop.signal_number is not None:
-                self.optimizer.zero_grad(set_to_none=True)
-                self.course.restore(place)
-                self._stop(self.stop.signal_number)
-            with self.arithmetic.autocast():
-                share, value = self.course.loss(batch, draw, reversible=self.reversible).share(totals)
-            self.arithmetic.scaled(share).backward()
-            loss += value
-        self.arithmetic.unscale(self.optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.course.module.parameters(), self.recipe.clip or math.inf))
-        overflowed = self.arithmetic.overflowed(norm)
-        if not (math.isfinite(loss) and (math.isfinite(norm) or overflowed)):
-            raise DivergedError(
-                f"training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}",
-                where=str(self.path),
-                hint="Lower training.learning_rate or raise training.warmup_share, and begin anew.",
-            )
-        self.arithmetic.step(self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step, self.tokens, self.unsaved = step, self.tokens + tokens, True
+        result = self.engine.advance(self.step + 1, between=lambda: self._stop_in_step(place))
+        self.step, self.tokens, self.unsaved = self.step + 1, self.tokens + result.tokens, True
         self.seconds += time.monotonic() - began
-        self.meter.add(loss, self.tokens)
+        self.meter.add(result.loss, self.tokens)
         self._tell(
             Step(
-                step=step,
+                step=self.step,
                 steps=self.steps,
-                loss=loss,
+                loss=result.loss,
                 average_loss=self.meter.average_loss,
-                learning_rate=rate,
-                gradient_norm=norm,
+                learning_rate=result.learning_rate,
+                gradient_norm=result.gradient_norm,
                 tokens=self.tokens,
                 tokens_per_second=self.meter.tokens_per_second,
-                seconds_left=self.meter.seconds_per_step * (self.steps - step),
-                memory_bytes=peak_memory_bytes(self.device),
-                gpu_utilisation=gpu_utilisation(self.device),
+                seconds_left=self.meter.seconds_per_step * (self.steps - self.step),
+                memory_bytes=peak_memory_bytes(self.engine.device),
+                gpu_utilisation=gpu_utilisation(self.engine.device),
             )
         )
 
-    def _draws(self, batches: Sequence[Any], step: int) -> list[TrainingDraw]:
-        """The keys of what each pass draws: its rows' numbers among those of the step."""
-        draws, first = [], 0
-        for batch in batches:
-            rows = self.course.rows(batch)
-            samples = range(first, first + rows)
-            draws.append(TrainingDraw(seed=self.settings.training.seed, step=step, samples=samples))
-            first += rows
-        return draws
+    def _stop_in_step(self, place: Mapping[str, int]) -> None:
+        """Stop in the middle of a step where a signal came."""
+        if self.stop.signal_number is not None:
+            self.engine.abandon(place)
+            self._stop(self.stop.signal_number)
 
     def _save(self) -> None:
         """Write what it takes to go on."""
@@ -343,13 +259,15 @@ class FineTuner:
             seconds=self.seconds,
             corpus=self.course.fingerprint,
             vocabulary=self.vocabulary.fingerprint,
-            environment=self._environment,
-            scaler=self.arithmetic.state(),
+            environment=self.engine.environment,
+            scaler=self.engine.arithmetic.state(),
             pending=self.pending,
         )
         self.log.sync()
         model = parameters_to_save(self.course.module)
-        self.run_directory.save(model, optimizer_tensors(self.course.module, self.optimizer), loop, keep=KEPT_STEPS)
+        self.run_directory.save(
+            model, optimizer_tensors(self.course.module, self.engine.optimizer), loop, keep=KEPT_STEPS
+        )
         self.unsaved = False
         self._tell(Saved(path=self.path, step=self.step))
 

@@ -146,8 +146,10 @@ class Sampler:
         return Draw(
             token_id=token,
             logprob=float(logs[token]),
-            alternatives=_alternatives(raw, allowed, filtered, token, alternatives) if alternatives else (),
-            entropy=_entropy(raw) if alternatives else None,
+            alternatives=_alternatives(logs, allowed, filtered, probabilities, token, alternatives)
+            if alternatives
+            else (),
+            entropy=_entropy(raw, logs) if alternatives else None,
         )
 
     def _prepared(self, raw: Tensor, allowed: Tensor, settings: SamplingSettings) -> Tensor:
@@ -189,25 +191,31 @@ def _place(probabilities_V: Tensor, chance: float) -> int:
     return place if place < len(mass) else int(torch.nonzero(probabilities_V)[-1])
 
 
-def _entropy(raw_V: Tensor) -> float:
+def _entropy(raw_V: Tensor, logs_V: Tensor) -> float:
     """In nats."""
-    logs = torch.log_softmax(raw_V, dim=0).clamp_min(LEAST_LOG)
-    return -float((torch.softmax(raw_V, dim=0) * logs).sum())
+    return -float((torch.softmax(raw_V, dim=0) * logs_V.clamp_min(LEAST_LOG)).sum())
 
 
 def _alternatives(
-    raw_V: Tensor, allowed_V: Tensor, filtered_V: Tensor, drawn: int, count: int
+    logs_V: Tensor, allowed_V: Tensor, filtered_V: Tensor, probabilities_V: Tensor, drawn: int, count: int
 ) -> tuple[Alternative, ...]:
-    """The `count` likeliest tokens among those allowed, and the drawn one wherever it ranks."""
-    candidates = raw_V.masked_fill(~allowed_V, -torch.inf)
-    best = torch.topk(candidates, min(count, int(allowed_V.sum()))).indices.tolist()
-    before, after = torch.softmax(raw_V, dim=0), torch.softmax(filtered_V, dim=0)
+    """The `count` likeliest tokens among those allowed, and the drawn one wherever it ranks.
+
+    Args:
+        logs_V: log-probabilities before the filters, float32.
+        allowed_V: which tokens may come at this place, bool.
+        filtered_V: scores after the filters, minus infinity where a token was cut.
+        probabilities_V: what the token was drawn with, float64.
+        drawn: the drawn token.
+        count: of the likeliest.
+    """
+    candidates = logs_V.masked_fill(~allowed_V, -torch.inf)
+    tokens = torch.topk(candidates, min(count, int(allowed_V.sum()))).indices
+    if drawn not in tokens.tolist():
+        tokens = torch.cat([tokens, tokens.new_tensor([drawn])])
+    before, after, kept = logs_V[tokens].exp(), probabilities_V[tokens], filtered_V[tokens] > -torch.inf
+    columns = (tokens.tolist(), before.tolist(), after.tolist(), kept.tolist())
     return tuple(
-        Alternative(
-            token_id=token,
-            probability=float(before[token]),
-            filtered_probability=float(after[token]),
-            kept=bool(filtered_V[token] > -torch.inf),
-        )
-        for token in (best if drawn in best else [*best, drawn])
+        Alternative(token_id=token, probability=one, filtered_probability=other, kept=left)
+        for token, one, other, left in zip(*columns, strict=True)
     )

@@ -62,7 +62,7 @@ class Engine:
         messages_a_second: batches at most, but for the ends of jobs.
     """
 
-    def __init__(self, deliver: Deliver, *, messages_a_second: float = 30.0) -> None:
+    def __init__(self, deliver: Deliver, *, messages_a_second: float = 10.0) -> None:
         self._outbox = Outbox(deliver, messages_a_second)
         self._work = Work(self._tell, self._enter)
         self._jobs: queue.Queue[_Job] = queue.Queue()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,7 @@ class Reader:
         listen()
         self._encoder = DraftEncoder(loaded.vocabulary)
         self.sampler = Sampler(loaded.vocabulary)
+        self._shown = cache(loaded.vocabulary.display)
         try:
             self._order: Order | None = order_of(loaded.config_json, where=str(loaded.path))
         except UsageError:
@@ -254,11 +256,10 @@ class Reader:
     def record_of(
         self, draw: Draw, token_id: int, text: str, *, chosen: bool = False, seconds: float = 0.0
     ) -> TokenRecord:
-        vocabulary = self._loaded.vocabulary
         found = tuple(
             Candidate(
                 token_id=alternative.token_id,
-                text=vocabulary.display(alternative.token_id),
+                text=self._shown(alternative.token_id),
                 probability=alternative.probability,
                 filtered_probability=alternative.filtered_probability,
                 kept=alternative.kept,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ class Hearing:
         self._screen.status.tell(state=state, progress=None, seconds_left=None)
 
     def _take_model(self, info: messages.ModelInfo) -> None:
+        _settle_memory()
         reopened = self._screen.desk.info is not None and self._screen.desk.info.path == info.path
         self._screen.desk.info = info
         self._screen.status.tell(model=f"{info.name} {info.device} {info.weights}", window=info.window_tokens)
@@ -102,3 +104,12 @@ class Hearing:
             self._screen.filing.state_saved()
         else:
             self._screen.tell(told(failure.error), "error")
+
+
+def _settle_memory() -> None:
+    """Keep the garbage collector from looking through all that the program is made of while a model writes, which costs
+    a tenth of its speed; what a model opened before has left goes first.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

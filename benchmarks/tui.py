@@ -30,13 +30,12 @@ import termios
 import time
 from pathlib import Path
 
-import torch
 from measuring import Facts, arguments_parser, interleave, run_benchmark, settings_from
 
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
 from korformer.model.directory import parameters_to_save, publish, write_description
-from korformer.text.vocabulary import SEP_ID
+from korformer.text.special import SEP_ID
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 
 SAMPLE = Path(__file__).parents[1] / "docs" / "sample"
@@ -103,8 +102,8 @@ def make_model(directory: Path, shape: Facts) -> tuple[Path, str]:
     vocabulary = train_vocabulary(texts, VocabularySettings(size=VOCABULARY_SIZE))
     model = ReformerModel(ModelConfig(**shape), vocabulary.size)
     model.initialise(1)
-    with torch.no_grad():
-        model.lm.out.bias[SEP_ID] = -1e4  # drawn weights would end a document now and then
+    assert model.head_bias is not None
+    model.head_bias.data[SEP_ID] = -1e4  # drawn weights would end a document now and then
     directory.mkdir()
     write_description(directory, model, vocabulary, objective="ar", training={})
     publish(directory, parameters_to_save(model), "# drawn weights, for measuring\n")

@@ -100,7 +100,7 @@ def make_model(directory: Path, shape: Facts) -> tuple[Path, str]:
     """A model with drawn weights, and a text of `TEXT_TOKENS` of its tokens."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(SAMPLE.glob("*.txt"))]
     vocabulary = train_vocabulary(texts, VocabularySettings(size=VOCABULARY_SIZE))
-    model = ReformerModel(ModelConfig(**shape), vocabulary.size)
+    model = ReformerModel(ModelConfig(**shape, weight_tie_embedding=False), vocabulary.size)
     model.initialise(1)
     assert model.head_bias is not None
     model.head_bias.data[SEP_ID] = -1e4  # drawn weights would end a document now and then

@@ -107,7 +107,8 @@ def train(variant: str, options: argparse.Namespace) -> dict[str, float]:
     changes |= {
         "training.steps": options.steps,
         "training.batch_size": 32,
-        "training.learning_rate": 0.003,
+        "training.optimizer": "muon",
+        "training.learning_rate": 0.005,
         "training.warmup_steps": options.steps // 20,
         "training.eval_every": max(1, options.steps // 4),
         "training.eval_tokens": options.eval_tokens,

@@ -8,11 +8,22 @@ Legend: B samples, H heads, Q queries, K keys, d head width.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from korformer.model.products import usual_products
 
 KERNEL_ON = ("cpu",)
 """Devices whose flash kernel gives the log-sum-exp."""
+
+SHORT_TOKENS = 256
+"""Documents below it are computed with torch's usual products, which take less time to begin."""
+
+_BLOCKS = ((768, 256), (256, 64), (0, 32))
+"""Queries that the kernel takes at a time, from so many tokens on."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -37,12 +48,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> tuple
 
 def attend_causally(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Each query to the keys up to its own number, Q = K: output (B, H, Q, d) and log-sum-exp (B, H, Q)."""
+    count = q.shape[2]
     if q.device.type in KERNEL_ON:
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q, k, v, is_causal=True, scale=q.shape[-1] ** -0.5
-        )
-        return out, lse
-    future = torch.full((q.shape[2], q.shape[2]), float("-inf"), dtype=q.dtype, device=q.device).triu_(1)
+        if count < SHORT_TOKENS:
+            with usual_products():
+                return _kernel(q, k, v)
+        more = missing_tokens(count)
+        out, lse = _kernel(*(F.pad(x, (0, 0, 0, more)) for x in (q, k, v)) if more else (q, k, v))
+        return out[:, :, :count], lse[:, :, :count]
+    future = torch.full((count, count), float("-inf"), dtype=q.dtype, device=q.device).triu_(1)
     return attend(q, k, v, future)
 
 
@@ -53,7 +67,38 @@ def attend_causally_backward(
 
     `out` and `lse` may be those of a softmax over more keys than these: the gradients are then these keys' share.
     """
-    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+    count = q.shape[2]
+    if count < SHORT_TOKENS:
+        with usual_products():
+            return _kernel_backward(grad, q, k, v, out, lse)
+    more = missing_tokens(count)
+    if not more:
+        return _kernel_backward(grad, q, k, v, out, lse)
+    grad, q, k, v, out = (F.pad(x, (0, 0, 0, more)) for x in (grad, q, k, v, out))
+    lse = F.pad(lse, (0, more), value=float("inf"))  # what is added has no weights
+    dq, dk, dv = _kernel_backward(grad, q, k, v, out, lse)
+    return dq[:, :, :count], dk[:, :, :count], dv[:, :, :count]
+
+
+def missing_tokens(count: int) -> int:
+    """Tokens to a whole number of the kernel's blocks. oneDNN keeps what it makes of every new shape of product, some
+    megabytes for each length of a document; this way there are a few of them.
+    """
+    block = next(size for least, size in _BLOCKS if count >= least)
+    return -count % block
+
+
+def _kernel(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, is_causal=True, scale=q.shape[-1] ** -0.5
+    )
+    return cast("tuple[Tensor, Tensor]", found)
+
+
+def _kernel_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
         grad, q, k, v, out, lse, 0.0, True, scale=q.shape[-1] ** -0.5
     )
-    return dq, dk, dv
+    return cast("tuple[Tensor, Tensor, Tensor]", found)

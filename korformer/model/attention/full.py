@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from korformer.model.attention.banded import SELF_BIAS
-from korformer.model.attention.flash import KERNEL_ON, attend_causally, attend_causally_backward
+from korformer.model.attention.flash import KERNEL_ON, attend_causally, attend_causally_backward, missing_tokens
 
 BIAS_BYTES = 2**24
 """Additive mask that exists at a time."""
@@ -134,20 +134,25 @@ def _other_tokens(q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor) -> Tensor:
         return v_BHTd
     queries = max(1, BIAS_BYTES // (T * q_BHTd.element_size()))
     if queries >= T:
-        return _without_diagonal(q_BHTd, k_BHTd, v_BHTd, 0)
+        more = missing_tokens(T) if q_BHTd.device.type in KERNEL_ON else 0
+        q, k, v = (F.pad(x, (0, 0, 0, more)) if more else x for x in (q_BHTd, k_BHTd, v_BHTd))
+        return _without_diagonal(q, k, v, 0, T)[:, :, :T]
     if q_BHTd.device.type in KERNEL_ON:
         out: Tensor = _PastAndFuture.apply(q_BHTd, k_BHTd, v_BHTd)  # type: ignore[no-untyped-call]
         return out
     blocks = [
-        checkpoint(_without_diagonal, q_BHTd[:, :, first : first + queries], k_BHTd, v_BHTd, first, use_reentrant=False)
+        checkpoint(
+            _without_diagonal, q_BHTd[:, :, first : first + queries], k_BHTd, v_BHTd, first, T, use_reentrant=False
+        )
         for first in range(0, T, queries)
     ]
     return torch.cat(blocks, dim=2)
 
 
-def _without_diagonal(q_BHQd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, first: int) -> Tensor:
-    """Attention of a block of queries, of which the first has position `first`, (B, H, Q, d)."""
+def _without_diagonal(q_BHQd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, first: int, keys: int) -> Tensor:
+    """Attention of a block of queries, of which the first has position `first`, to the first `keys`, (B, H, Q, d)."""
     bias = q_BHQd.new_zeros(q_BHQd.shape[2], k_BHTd.shape[2])
+    bias[:, keys:] = -torch.inf
     bias.diagonal(offset=first).fill_(SELF_BIAS)
     return F.scaled_dot_product_attention(q_BHQd, k_BHTd, v_BHTd, attn_mask=bias, scale=q_BHQd.shape[-1] ** -0.5)
 

@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--vocab", type=Path, help="vocabulary (default: one of the sample texts)")
     parser.add_argument("--corpus", nargs="+", help="training text (default: the sample texts)")
     parser.add_argument("--valid", nargs="+", help="held-out text (default: the last sample texts)")
-    parser.add_argument("--steps", type=int, default=5, help="of the real run (default 5)")
+    parser.add_argument("--steps", type=int, default=12, help="of the real run (default 12)")
     parser.add_argument("--rounds", type=int, default=1, help="of each configuration (default 1)")
     parser.add_argument("--only", nargs="+", choices=CONFIGURATIONS, help="these configurations only")
     return run_benchmark(parser, arguments, measurement, benchmark)

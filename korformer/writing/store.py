@@ -114,6 +114,12 @@ class SessionFile:
         if self._autosave is None:
             self._autosave = Autosave(self.save, listen, seconds=seconds)
 
+    def stop_autosave(self) -> None:
+        """Save on demand only, after a save that is in progress."""
+        if self._autosave is not None:
+            self._autosave.stop()
+            self._autosave = None
+
     def close(self) -> None:
         """Save and let go of the session. May be called again.
 
@@ -121,9 +127,7 @@ class SessionFile:
             PathError, ResourceError: it cannot be written. The session stays open: make room and close again, or
                 `abandon` it.
         """
-        if self._autosave is not None:
-            self._autosave.stop()
-            self._autosave = None
+        self.stop_autosave()
         with self._writing:
             if self._log is None and not self._whole_due and not (self.path / JOURNAL).exists():
                 self.abandon()
@@ -136,9 +140,7 @@ class SessionFile:
 
     def abandon(self) -> None:
         """Let go of the session without saving."""
-        if self._autosave is not None:
-            self._autosave.stop()
-            self._autosave = None
+        self.stop_autosave()
         with self._writing:
             log, self._log = self._log, None
             if log is not None:

@@ -225,6 +225,7 @@ def test_a_failed_generation_is_told(play: Play) -> None:
 
 def test_a_full_disk_is_told_until_there_is_room(play: Play) -> None:
     async def scene(stage: Stage) -> None:
+        stage.screen.desk.file.stop_autosave()  # or a save that goes well might come between
         error = ResourceError("no room to write", where="session.jsonl")
         stage.screen.post_message(AutosaveSaid(AutosaveResult(error=error)))
         await stage.pilot.pause()

@@ -108,22 +108,23 @@ def fastest(weights: Sequence[Tensor]) -> Layout:
             seconds[layout] = min(_seconds(products, x) for _ in range(ROUNDS))
     finally:
         torch.set_num_threads(before)
-    return min(seconds, key=lambda layout: seconds[layout])
+    return min(seconds, key=lambda layout: seconds[layout], default=Layout())
 
 
 def _right(weight_MN: Tensor, layout: Layout) -> bool:
-    """Whether a row has the same bits alone, in this layout, and among others; rows as they are do by definition."""
-    if layout.stored == "rows":
-        return True
-    x_BN = torch.randn(8, weight_MN.shape[1], generator=torch.Generator().manual_seed(0))
-    among = sum(
-        F.linear(x_BN[:, at : at + TERMS], weight_MN[:, at : at + TERMS]) for at in range(0, x_BN.shape[1], TERMS)
-    )
+    """Whether rows have the same bits one by one, in this layout, and together. As it is, a small matrix has not: torch
+    gives it to oneDNN for several rows only.
+    """
+    x_BN = torch.randn(8, weight_MN.shape[1], generator=torch.Generator().manual_seed(0), dtype=weight_MN.dtype)
+    together = torch.zeros(8, weight_MN.shape[0], dtype=weight_MN.dtype)
+    for at in range(0, x_BN.shape[1], TERMS):
+        together += F.linear(x_BN[:, at : at + TERMS], weight_MN[:, at : at + TERMS])
     try:
-        alone = product(weight_MN, None, layout)(x_BN[3:4])
+        multiply = product(weight_MN, None, layout)
+        alone = torch.cat([multiply(row) for row in x_BN.split(1)])
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
-    return torch.equal(alone[0], among[3])  # type: ignore[index]
+    return torch.equal(alone, together)
 
 
 def _seconds(products: Sequence[_Multiply], x: Tensor) -> float:

@@ -6,7 +6,6 @@ Legend: T tokens so far, H heads, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -135,8 +134,7 @@ class DecodeState:
             self._tokens += chunk
             done += len(chunk)
         self._stepper.seen = [] if self.watch else None
-        in_order = fast_products() if self._weights.ordered else nullcontext()
-        with in_order, self._weights.threads.stepping():
+        with self._weights.stepping():
             for token in tokens[done:]:
                 mean_1D = self._step(token)
                 self._tokens.append(token)

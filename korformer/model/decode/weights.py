@@ -8,7 +8,8 @@ K sum of the bucket factors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
@@ -82,9 +83,16 @@ class DecodeWeights:
     to_embedding: Product
     head: Product
 
+    @contextmanager
+    def stepping(self) -> Iterator[None]:
+        """Within it the products are those that a single step is to have: one thread, and in order where they are."""
+        with fast_products() if self.ordered else nullcontext(), self.threads.stepping():
+            yield
+
     def logits(self, hidden_1D: Tensor) -> Tensor:
         """Scores of every token from the mean of the residual streams, (V,) float32."""
-        return self.head(self.to_embedding(self.norm(hidden_1D)))[0].float()
+        with self.stepping():
+            return self.head(self.to_embedding(self.norm(hidden_1D)))[0].float()
 
 
 _PREPARED: WeakKeyDictionary[nn.Module, dict[Precision, tuple[object, DecodeWeights]]] = WeakKeyDictionary()

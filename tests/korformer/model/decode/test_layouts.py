@@ -1,8 +1,12 @@
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from korformer.model.decode import layouts
+from korformer.model.backbone import ReformerModel
+from korformer.model.config import ModelConfig
+from korformer.model.decode import DecodeState, layouts, weights
 from korformer.model.decode.layouts import LAYOUTS, Layout
 from korformer.model.products import fast_products, stays_fp32
 
@@ -49,6 +53,18 @@ def test_a_layout_with_other_bits_is_left_out(monkeypatch: pytest.MonkeyPatch) -
         assert layouts.fastest([torch.randn(64, 32)]).stored == "rows"
 
 
+@pytest.mark.skipif(not stays_fp32(), reason="products of this processor may not be fp32 throughout")
+@pytest.mark.parametrize("shape", [(16, 16), (48, 16), (32, 64), (256, 64)])
+def test_a_small_matrix_has_its_bits_among_others_too(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight, x = torch.randn(shape, generator=generator), torch.randn(64, shape[1], generator=generator)
+    with torch.inference_mode(), fast_products():
+        if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+            pytest.skip("this build of torch has one layout for a small matrix, whose bits are other ones")
+        product = layouts.product(weight, None, layouts.fastest([weight]))
+        assert torch.equal(torch.cat([product(row) for row in x.split(1)]), F.linear(x, weight))
+
+
 def test_a_layout_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*given: object) -> None:
         raise RuntimeError("not in this build")
@@ -56,3 +72,18 @@ def test_a_layout_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", missing)
     with torch.inference_mode(), fast_products():
         assert layouts.fastest([torch.randn(64, 32)]).stored != "blocks"
+
+
+@pytest.mark.skipif(not stays_fp32(), reason="products of this processor may not be fp32 throughout")
+def test_scores_do_not_depend_on_which_layout_was_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = []
+    for stored in get_args(layouts.Stored):
+        monkeypatch.setattr(weights, "fastest", lambda _, stored=stored: Layout(stored=stored))
+        model = ReformerModel(ModelConfig(dim=128, depth=1, heads=2, max_seq_len=64, bucket_size=8), 600)
+        model.initialise(1)
+        try:
+            scores.append(DecodeState(model).append([5, 6, 7, 8, 9]))
+        except (AttributeError, NotImplementedError, RuntimeError) as error:
+            assert stored == "blocks"
+            pytest.skip(f"this build of torch has no such layout: {error}")
+    assert all(torch.equal(one, scores[0]) for one in scores)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from korformer.errors import DivergedError
-from korformer.events import Listener, Notice
+from korformer.events import Listener
 from korformer.finetuning.settings import FinetuneSettings, optimizer_settings
 from korformer.model.directory import load_parameters
 from korformer.model.draws import TrainingDraw
@@ -25,6 +21,7 @@ from korformer.training.optimizer import learning_rate, make_optimizer, restore_
 from korformer.training.precision import MixedPrecision, choose_precision
 from korformer.training.run_directory import SavedStep
 from korformer.training.sharing import choose_device
+from korformer.training.updating import Updater
 
 
 @dataclass
@@ -51,6 +48,15 @@ class Engine:
         self.course.module.to(self.device)
         self.recipe = optimizer_settings(training, self.course.steps)
         self.optimizer = make_optimizer(self.course.module, self.recipe)
+        self.updater = Updater(
+            module=self.course.module,
+            optimizer=self.optimizer,
+            arithmetic=self.arithmetic,
+            clip=self.recipe.clip,
+            path=self.path,
+            advice="Lower training.learning_rate or raise training.warmup_share, and begin anew.",
+            listen=self.listen,
+        )
         self.reversible = self._reversible()
         if self.device.type == "cpu" and not self.reversible:
             keep_freed_memory()
@@ -123,7 +129,7 @@ class Engine:
                 share, value = self.course.loss(batch, draw, reversible=self.reversible).share(totals)
             self.arithmetic.scaled(share).backward()
             loss += value
-        norm = self._update(step, loss)
+        norm = self.updater.update(step, loss)
         tokens = sum(self.course.tokens(batch) for batch in batches)
         return StepResult(loss=loss, gradient_norm=norm, learning_rate=rate, tokens=tokens)
 
@@ -131,25 +137,6 @@ class Engine:
         """Forget the part of a step that was done, and stand where the course stood before it."""
         self.optimizer.zero_grad(set_to_none=True)
         self.course.restore(place)
-
-    def _update(self, step: int, loss: float) -> float:
-        """Change the weights by the gradients; their norm before clipping."""
-        self.arithmetic.unscale(self.optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.course.module.parameters(), self.recipe.clip or math.inf))
-        overflowed = self.arithmetic.overflowed(norm)
-        if not (math.isfinite(loss) and (math.isfinite(norm) or overflowed)):
-            raise DivergedError(
-                f"training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}",
-                where=str(self.path),
-                hint="Lower training.learning_rate or raise training.warmup_share, and begin anew.",
-            )
-        self.arithmetic.step(self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
-        if overflowed:
-            scale = self.arithmetic.loss_scale
-            text = f"step {step} changed nothing: its gradient overflowed in fp16; the loss is scaled by {scale:g} now"
-            self.listen(Notice(text=text))
-        return norm
 
     def _draws(self, batches: Sequence[Any], step: int) -> list[TrainingDraw]:
         """The keys of what each pass draws: its rows' numbers among those of the step."""

@@ -5,13 +5,10 @@ Everything random is keyed by seed and step, so a step is a function of the weig
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
 
 from korformer.data.mixing import Mixture, sampler_of
 from korformer.data.packing import Packs
@@ -32,6 +29,7 @@ from korformer.training.optimizer import learning_rate, make_optimizer
 from korformer.training.precision import MixedPrecision, choose_precision
 from korformer.training.settings import RunSettings
 from korformer.training.sharing import choose_device
+from korformer.training.updating import Updater
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +106,16 @@ class Engine:
         if self.device.type == "cpu" and not self.reversible:
             keep_freed_memory()
         self.optimizer = make_optimizer(self.learner.module, training)
+        self.updater = Updater(
+            module=self.learner.module,
+            optimizer=self.optimizer,
+            arithmetic=self.arithmetic,
+            clip=training.clip,
+            path=self.path,
+            advice="The last saved step is intact: lower training.learning_rate or raise training.warmup_steps, and "
+            "resume.",
+            listen=self.listen,
+        )
         self.sampler = sampler_of(
             self.data.store,
             self.learner.sampler,
@@ -167,20 +175,10 @@ class Engine:
             loss += self.accumulate(packs, step, number, totals)
         loss = self.group.sum({"loss": loss})["loss"]
         self.group.sum_gradients(self.learner.module.parameters())
-        self.arithmetic.unscale(self.optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.learner.module.parameters(), training.clip or math.inf))
-        overflowed = self.arithmetic.overflowed(norm)
-        if not (math.isfinite(loss) and (math.isfinite(norm) or overflowed)):
-            raise self.group.in_all(self._diverged(step, loss, norm))
-        self.arithmetic.step(self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
-        if overflowed:
-            self.listen(
-                Notice(
-                    text=f"step {step} changed nothing: its gradient overflowed in fp16; "
-                    f"the loss is scaled by {self.arithmetic.loss_scale:g} from now on"
-                )
-            )
+        try:
+            norm = self.updater.update(step, loss)
+        except DivergedError as error:
+            raise self.group.in_all(error) from None
         return StepResult(loss=loss, gradient_norm=norm, learning_rate=rate, tokens=tokens)
 
     def abandon(self, place: Mapping[str, int]) -> None:
@@ -213,11 +211,3 @@ class Engine:
         first = number * len(packs.tokens) * self.group.world_size + self.group.rank
         samples = range(first, first + len(packs.tokens) * self.group.world_size, self.group.world_size)
         return TrainingDraw(seed=self.settings.training.seed, step=step, samples=samples)
-
-    def _diverged(self, step: int, loss: float, norm: float) -> DivergedError:
-        return DivergedError(
-            f"training diverged at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}; "
-            "the last saved step is intact",
-            where=str(self.path),
-            hint="Lower training.learning_rate or raise training.warmup_steps, and resume.",
-        )

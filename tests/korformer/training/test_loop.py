@@ -235,7 +235,7 @@ def test_a_signal_during_validation_is_heard(data: TrainingData, tmp_path: Path)
 
 
 def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert engine.choose_device("auto") == torch.device("cpu")
     with pytest.raises(UsageError, match="no CUDA device"):
         engine.choose_device("cuda")

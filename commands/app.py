@@ -27,7 +27,7 @@ from typer.main import get_command
 from korformer import __version__
 from korformer.commands import registry
 from korformer.commands.console import printable
-from korformer.errors import KorformerError, PathError, ResourceError, UsageError
+from korformer.errors import KorformerError, PathError, ResourceError, UsageError, is_out_of_memory
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -266,7 +266,6 @@ def _usage_message(error: Any) -> str:
 
 def _as_known_error(error: BaseException) -> KorformerError | None:
     """What the operating system or torch says, in our words; None where it is our own fault."""
-    text = str(error)
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return ResourceError(
             f"no room to write ({error.strerror})",
@@ -275,9 +274,7 @@ def _as_known_error(error: BaseException) -> KorformerError | None:
         )
     if isinstance(error, OSError) and error.filename is not None:
         return PathError(str(error.strerror), where=_name(error.filename))
-    # torch is not imported for this: its own class is known by its name, the CPU allocator's by its words.
-    of_torch = isinstance(error, RuntimeError) and ("not enough memory" in text or "can't allocate memory" in text)
-    if of_torch or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return ResourceError("out of memory", hint="Use a smaller model, batch, window or number of workers.")
     return None
 

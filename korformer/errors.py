@@ -87,3 +87,12 @@ class InterruptedRun(KorformerError):
     def __init__(self, what: str, *, signal_number: int = 2, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what, where=where, hint=hint)
         self.exit_code = 128 + signal_number
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch means that memory ran out."""
+    # torch is not imported for this: its own class is known by its name, the CPU allocator's error by its words.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("not enough memory" in text or "can't allocate memory" in text)

@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
 from korformer.config import read_toml, to_toml
-from korformer.errors import InterruptedRun, ResourceError, UsageError
-from korformer.events import Event, Listener, Notice, Saved, Step, Validation
+from korformer.errors import ResourceError, UsageError, is_out_of_memory
+from korformer.events import Event, Listener, Notice, Saved, Validation
 from korformer.finetuning.engine import Engine
 from korformer.finetuning.results import Outcome, Results, card
 from korformer.finetuning.settings import FinetuneSettings
@@ -27,13 +25,12 @@ from korformer.storage import require_free, write_text
 from korformer.supervised.course import Course
 from korformer.text.vocabulary import Vocabulary
 from korformer.training.curves import lower_is_better
-from korformer.training.environment import change_of
 from korformer.training.history import History
 from korformer.training.interrupt import StopRequest
-from korformer.training.meter import Meter, gpu_utilisation, peak_memory_bytes
 from korformer.training.metrics import MetricsLog
 from korformer.training.optimizer import optimizer_tensors
-from korformer.training.run_directory import SETTINGS_NAME, LoopState, RunDirectory, settings_differences
+from korformer.training.run_directory import SETTINGS_NAME, RunDirectory, settings_differences
+from korformer.training.standing import Standing, require_same_data
 
 KEPT_STEPS = 1
 MAY_CHANGE = frozenset(f"training.{name}" for name in ("device", "threads", "precision", "reversible"))
@@ -61,14 +58,14 @@ class FineTuner:
     path: Path
     listen: Listener
     stop: StopRequest
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    unsaved: bool = False
-    pending: list[str] = field(default_factory=list)
     best: tuple[int, Mapping[str, float]] | None = None
     stale: int = 0
     log: MetricsLog | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps finished."""
+        return self.standing.step
 
     def run(self) -> Outcome:
         """Train to the end, or go on and train to the end.
@@ -83,10 +80,8 @@ class FineTuner:
             self._prepare()
             with fast_products():
                 self._train()
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise self._out_of_memory() from error
-        except RuntimeError as error:
-            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+        except Exception as error:
+            if is_out_of_memory(error):
                 raise self._out_of_memory() from error
             raise
         finally:
@@ -97,11 +92,10 @@ class FineTuner:
     def _prepare(self) -> None:
         self.run_directory = RunDirectory(self.path)
         self.check()
-        self.steps = self.course.steps
         self.engine = Engine(self.course, self.settings, self.path, self.listen)
         self.engine.make()
-        self.meter = Meter()
-        self.pending = ["validation"] if self.course.measure_first else []
+        pending = ["validation"] if self.course.measure_first else []
+        self.standing = Standing(steps=self.course.steps, pending=pending)
         self._resume()
         self._open()
 
@@ -123,23 +117,10 @@ class FineTuner:
         if saved is None:
             return
         loop = saved.loop
-        identities = {"training data": self.course.fingerprint, "vocabulary": self.vocabulary.fingerprint}
-        before = {"training data": loop.corpus, "vocabulary": loop.vocabulary}
-        for name, now in identities.items():
-            if before[name] != now:
-                raise UsageError(
-                    f"the run here had another {name}",
-                    where=str(self.path),
-                    hint=f"Give the same {name} to go on with it, or another -o to begin a new run.",
-                )
+        now = {"training data": self.course.fingerprint, "vocabulary": self.vocabulary.fingerprint}
+        require_same_data(loop, now, self.path)
         self.engine.restore(saved)
-        self.step, self.tokens, self.seconds = loop.step, loop.tokens, loop.seconds
-        self.pending = list(loop.pending)
-        self.meter.resume(loop.weighted_loss, loop.loss_weight, loop.tokens)
-        self.listen(Notice(text=f"going on after step {self.step:,} of {self.steps:,}"))
-        changed = change_of(loop.environment, self.engine.environment)
-        if changed:
-            self.listen(Notice(text=changed, level="warning"))
+        self.standing.resume(loop, self.engine.environment, self.listen)
 
     def _open(self) -> None:
         weights_bytes = 4 * sum(parameter.numel() for parameter in self.course.module.parameters())
@@ -155,7 +136,7 @@ class FineTuner:
             task=description.as_json() if description is not None else None,
         )
         self.log = MetricsLog(self.run_directory.metrics_path)
-        self.log.begin(self.step, {"environment": self.engine.environment, "pending": self.pending})
+        self.log.begin(self.step, {"environment": self.engine.environment, "pending": self.standing.pending})
         self._recall()
 
     def _recall(self) -> None:
@@ -176,14 +157,14 @@ class FineTuner:
 
     def _train(self) -> None:
         self._do_pending()
-        while self.step < self.steps and not self._gives_up:
+        while self.step < self.standing.steps and not self._gives_up:
             self._train_step()
             paused = time.monotonic()
-            if self.step == self.steps or self.step % self.course.eval_every == 0:
-                self.pending = ["validation"]
+            if self.step == self.standing.steps or self.step % self.course.eval_every == 0:
+                self.standing.pending = ["validation"]
                 self._do_pending()
                 self._save()
-            self.meter.skip(time.monotonic() - paused)
+            self.standing.meter.skip(time.monotonic() - paused)
 
     @property
     def _gives_up(self) -> bool:
@@ -192,12 +173,12 @@ class FineTuner:
 
     def _do_pending(self) -> None:
         """The validation that is due; where a signal cuts it short, it is saved as still to be done."""
-        if self.pending:
+        if self.standing.pending:
             began = time.monotonic()
             figures = self.course.validate(self._listen_and_stop)
-            self.seconds += time.monotonic() - began
+            self.standing.seconds += time.monotonic() - began
             self._take(figures)
-            self.pending, self.unsaved = [], True
+            self.standing.pending, self.standing.unsaved = [], True
 
     def _take(self, figures: Mapping[str, float]) -> None:
         """Keep the model where its headline is better than all before."""
@@ -222,24 +203,7 @@ class FineTuner:
         began = time.monotonic()
         place = self.course.state()
         result = self.engine.advance(self.step + 1, between=lambda: self._stop_in_step(place))
-        self.step, self.tokens, self.unsaved = self.step + 1, self.tokens + result.tokens, True
-        self.seconds += time.monotonic() - began
-        self.meter.add(result.loss, self.tokens)
-        self._tell(
-            Step(
-                step=self.step,
-                steps=self.steps,
-                loss=result.loss,
-                average_loss=self.meter.average_loss,
-                learning_rate=result.learning_rate,
-                gradient_norm=result.gradient_norm,
-                tokens=self.tokens,
-                tokens_per_second=self.meter.tokens_per_second,
-                seconds_left=self.meter.seconds_per_step * (self.steps - self.step),
-                memory_bytes=peak_memory_bytes(self.engine.device),
-                gpu_utilisation=gpu_utilisation(self.engine.device),
-            )
-        )
+        self._tell(self.standing.count(result, time.monotonic() - began, self.engine.device))
 
     def _stop_in_step(self, place: Mapping[str, int]) -> None:
         """Stop in the middle of a step where a signal came."""
@@ -250,25 +214,19 @@ class FineTuner:
     def _save(self) -> None:
         """Write what it takes to go on."""
         assert self.log is not None
-        loop = LoopState(
-            step=self.step,
-            tokens=self.tokens,
+        loop = self.standing.loop_state(
             sampler={"step": self.step, **self.course.state()},
-            weighted_loss=self.meter.weighted_loss,
-            loss_weight=self.meter.weight,
-            seconds=self.seconds,
             corpus=self.course.fingerprint,
             vocabulary=self.vocabulary.fingerprint,
             environment=self.engine.environment,
             scaler=self.engine.arithmetic.state(),
-            pending=self.pending,
         )
         self.log.sync()
         model = parameters_to_save(self.course.module)
         self.run_directory.save(
             model, optimizer_tensors(self.course.module, self.engine.optimizer), loop, keep=KEPT_STEPS
         )
-        self.unsaved = False
+        self.standing.unsaved = False
         self._tell(Saved(path=self.path, step=self.step))
 
     def _listen_and_stop(self, event: Event) -> None:
@@ -278,14 +236,9 @@ class FineTuner:
             self._stop(self.stop.signal_number)
 
     def _stop(self, signal_number: int) -> NoReturn:
-        if self.unsaved:
+        if self.standing.unsaved:
             self._save()
-        raise InterruptedRun(
-            f"stopped after step {self.step:,}" + (", saved" if self.step else ", nothing to save yet"),
-            signal_number=signal_number,
-            where=str(self.path),
-            hint="The same command goes on from there.",
-        )
+        raise self.standing.interrupted(signal_number, self.path)
 
     def _outcome(self) -> Outcome:
         assert self.best is not None
@@ -296,15 +249,15 @@ class FineTuner:
             best_step=at,
             metrics=metrics,
             step=self.step,
-            steps=self.steps,
-            tokens=self.tokens,
-            seconds=round(self.seconds, 1),
+            steps=self.standing.steps,
+            tokens=self.standing.tokens,
+            seconds=round(self.standing.seconds, 1),
         )
 
     def _finish(self) -> Outcome:
         """Tell what it came to, and keep that."""
         outcome = self._outcome()
-        if self.step < self.steps:
+        if self.step < self.standing.steps:
             text = f"ended after step {self.step:,}: {self.stale} validations without a better {self.course.headline}"
             self.listen(Notice(text=text))
         outcome.write(self.path)

@@ -13,10 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
-from korformer.errors import InterruptedRun, UsageError
-from korformer.events import Event, Listener, Notice, Sample, Saved, Step, Validation, ignore
+from korformer.errors import UsageError, is_out_of_memory
+from korformer.events import Event, Listener, Notice, Sample, Saved, Validation, ignore
 from korformer.model.directory import load_parameters, parameters_to_save, publish, write_description
 from korformer.model.products import fast_products
 from korformer.randomness import seed_of
@@ -24,17 +22,16 @@ from korformer.storage import check_writable, lock_directory, require_free
 from korformer.training.card import model_card
 from korformer.training.distributed import ALONE, Group, LostProcessError
 from korformer.training.engine import Engine, TrainingData
-from korformer.training.environment import change_of
 from korformer.training.fitting import as_before, out_of_memory
 from korformer.training.interrupt import StopRequest, stop_on_signal
 from korformer.training.lengths import length_problems
-from korformer.training.meter import Meter, gpu_utilisation, peak_memory_bytes
 from korformer.training.metrics import MetricsLog
 from korformer.training.optimizer import optimizer_tensors, restore_optimizer
-from korformer.training.run_directory import LoopState, RunDirectory
+from korformer.training.run_directory import RunDirectory
 from korformer.training.sampling import write_sample
 from korformer.training.settings import RunSettings
 from korformer.training.sharing import divided, require_same, set_threads, shared_step
+from korformer.training.standing import Standing, require_same_data
 
 
 def pretrain(
@@ -69,10 +66,8 @@ def pretrain(
         try:
             trainer.prepare(resume=resume)
             trainer.run(stop)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise out_of_memory(settings, trainer.step, trainer.engine.fit) from error
-        except RuntimeError as error:
-            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+        except Exception as error:
+            if is_out_of_memory(error):
                 raise out_of_memory(settings, trainer.step, trainer.engine.fit) from error
             raise
         finally:
@@ -93,13 +88,14 @@ class Trainer:
         self.settings, self.data, self.path, self.listen, self.group = settings, data, path, listen, group
         self.engine = Engine(settings, data, path, listen, group)
         self.run_directory = RunDirectory(path)
-        self.meter = Meter()
+        self.standing = Standing(steps=settings.training.steps)
         self.log: MetricsLog | None = None
         self.stop = StopRequest()
-        self.step = self.tokens = 0
-        self.seconds = 0.0
-        self.unsaved = False
-        self.pending: list[str] = []
+
+    @property
+    def step(self) -> int:
+        """Steps finished."""
+        return self.standing.step
 
     def prepare(self, *, resume: bool) -> None:
         """Make model, optimizer and sampler, and bring them to where the run stands."""
@@ -150,7 +146,7 @@ class Trainer:
             },
         )
         self.log = MetricsLog(self.run_directory.metrics_path)
-        self.log.begin(self.step, {"environment": self.engine.environment, "pending": self.pending})
+        self.log.begin(self.step, {"environment": self.engine.environment, "pending": self.standing.pending})
         if self.step:
             self._publish()  # a kill may have come between a save and its publication
 
@@ -159,16 +155,11 @@ class Trainer:
         if saved is None:
             return
         loop = saved.loop
-        identities = {"corpus": self.data.store.fingerprint, "vocabulary": self.data.vocabulary.fingerprint}
-        for name, now in identities.items():
-            if getattr(loop, name) != now:
-                raise self.group.in_all(
-                    UsageError(
-                        f"the run here was trained with another {name}",
-                        where=str(self.path),
-                        hint=f"Give the same {name} to go on with it, or another -o to begin a new run.",
-                    )
-                )
+        now = {"corpus": self.data.store.fingerprint, "vocabulary": self.data.vocabulary.fingerprint}
+        try:
+            require_same_data(loop, now, self.path)
+        except UsageError as error:
+            raise self.group.in_all(error) from None
         load_parameters(self.engine.learner.module, saved.model, where=str(self.path))
         restore_optimizer(self.engine.learner.module, self.engine.optimizer, saved.optimizer)
         self.engine.arithmetic.restore(loop.scaler)
@@ -177,13 +168,7 @@ class Trainer:
         chosen = (self.engine.micro_batch, self.engine.passes)
         self.engine.micro_batch, self.engine.passes = as_before(self.settings, loop.environment, chosen, self.group)
         self.engine.sampler.restore(loop.sampler)
-        self.step, self.tokens, self.seconds = loop.step, loop.tokens, loop.seconds
-        self.pending = list(loop.pending)
-        self.meter.resume(loop.weighted_loss, loop.loss_weight, loop.tokens)
-        self.listen(Notice(text=f"going on after step {self.step:,} of {self.settings.training.steps:,}"))
-        changed = change_of(loop.environment, self.engine.environment)
-        if changed:
-            self.listen(Notice(text=changed, level="warning"))
+        self.standing.resume(loop, self.engine.environment, self.listen)
 
     def run(self, stop: StopRequest) -> None:
         """Train to the last step."""
@@ -197,16 +182,16 @@ class Trainer:
     def _train(self) -> None:
         training = self.settings.training
         self._do_pending()
-        if self.unsaved:
+        if self.standing.unsaved:
             self.save()
         while self.step < training.steps:
             self._train_step_or_save()
             paused = time.monotonic()
-            self.pending = self._due()
+            self.standing.pending = self._due()
             self._do_pending()
             if self.step == training.steps or self.step % training.save_every == 0:
                 self.save()
-            self.meter.skip(time.monotonic() - paused)
+            self.standing.meter.skip(time.monotonic() - paused)
 
     def _due(self) -> list[str]:
         """What comes after this step besides a save, in its order."""
@@ -222,9 +207,9 @@ class Trainer:
     def _do_pending(self) -> None:
         """Do what is due; where a signal cuts it short, the rest is saved as still to be done."""
         work = {"validation": self._validate, "sample": self._sample}
-        while self.pending:
-            self.group.first(work[self.pending[0]])
-            self.pending, self.unsaved = self.pending[1:], True
+        while self.standing.pending:
+            self.group.first(work[self.standing.pending[0]])
+            self.standing.pending, self.standing.unsaved = self.standing.pending[1:], True
 
     def _train_step_or_save(self) -> None:
         """One optimizer step; where another process is lost in it, the first one keeps what was done before."""
@@ -232,7 +217,7 @@ class Trainer:
         try:
             self._train_step(place)
         except LostProcessError:
-            if self.group.leads and self.unsaved:
+            if self.group.leads and self.standing.unsaved:
                 self.engine.sampler.restore(place)
                 self._write()
             raise
@@ -240,26 +225,8 @@ class Trainer:
     def _train_step(self, place: Mapping[str, int]) -> None:
         """One optimizer step, told; `place` is where the sampler stands before it."""
         began = time.monotonic()
-        steps = self.settings.training.steps
         result = self.engine.advance(self.step + 1, between=lambda: self._stop_if_asked(place))
-        self.step, self.tokens, self.unsaved = self.step + 1, self.tokens + result.tokens, True
-        self.seconds += time.monotonic() - began
-        self.meter.add(result.loss, self.tokens)
-        self._tell(
-            Step(
-                step=self.step,
-                steps=steps,
-                loss=result.loss,
-                average_loss=self.meter.average_loss,
-                learning_rate=result.learning_rate,
-                gradient_norm=result.gradient_norm,
-                tokens=self.tokens,
-                tokens_per_second=self.meter.tokens_per_second,
-                seconds_left=self.meter.seconds_per_step * (steps - self.step),
-                memory_bytes=peak_memory_bytes(self.engine.device),
-                gpu_utilisation=gpu_utilisation(self.engine.device),
-            )
-        )
+        self._tell(self.standing.count(result, time.monotonic() - began, self.engine.device))
 
     def _stop_if_asked(self, place: Mapping[str, int]) -> None:
         """Stop in the middle of a step, in all processes, where a signal came to any."""
@@ -292,22 +259,16 @@ class Trainer:
     def save(self) -> None:
         """Write the step and publish it as the run's model."""
         self.group.first(self._write)
-        self.unsaved = False
+        self.standing.unsaved = False
 
     def _write(self) -> None:
         assert self.log is not None
-        loop = LoopState(
-            step=self.step,
-            tokens=self.tokens,
+        loop = self.standing.loop_state(
             sampler=self.engine.sampler.state(),
-            weighted_loss=self.meter.weighted_loss,
-            loss_weight=self.meter.weight,
-            seconds=self.seconds,
             corpus=self.data.store.fingerprint,
             vocabulary=self.data.vocabulary.fingerprint,
             environment=self.engine.environment,
             scaler=self.engine.arithmetic.state(),
-            pending=self.pending,
         )
         # The curves up to a step are on disk before the step is: a run never goes on from what they do not show.
         self.log.place(self.step, loop.sampler)
@@ -320,7 +281,7 @@ class Trainer:
 
     def _publish(self) -> None:
         results = self.log.validation if self.log is not None else {}
-        card = model_card(self.settings, self.data.sources, results, self.step, self.tokens)
+        card = model_card(self.settings, self.data.sources, results, self.step, self.standing.tokens)
         publish(self.path, parameters_to_save(self.engine.learner.model), card)
 
     def _listen_and_stop(self, event: Event) -> None:
@@ -330,16 +291,9 @@ class Trainer:
             self._stop(self.stop.signal_number)
 
     def _stop(self, signal_number: int) -> NoReturn:
-        if self.unsaved:
+        if self.standing.unsaved:
             self.save()
-        raise self.group.in_all(
-            InterruptedRun(
-                f"stopped after step {self.step:,}" + (", saved" if self.step else ", nothing to save yet"),
-                signal_number=signal_number,
-                where=str(self.path),
-                hint="The same command goes on from there.",
-            )
-        )
+        raise self.group.in_all(self.standing.interrupted(signal_number, self.path))
 
     def _tell(self, event: Event) -> None:
         if self.log is not None:

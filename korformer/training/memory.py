@@ -46,7 +46,7 @@ def activation_bytes(config: ModelConfig, tokens: int) -> int:
 
     Per token and layer: the two streams and the norms' outputs (4 D), query-keys, their turned form, keys, values and
     the attention's output twice (6 I), the feed-forward block before and after its nonlinearity (2 F, 4 F with a gate).
-    Full attention takes each document apart and puts the outputs together again, in pieces of odd sizes (8 I more).
+    Full attention has each document in whole blocks of its own, there and back (2 I more).
 
     Args:
         config: the model's shape.
@@ -54,8 +54,8 @@ def activation_bytes(config: ModelConfig, tokens: int) -> int:
     """
     inner = config.heads * config.head_width
     feed_forward = config.dim * config.ff_mult * (4 if config.ff_glu else 2)
-    pieces = 8 * inner * config.layer_kinds.count("full")
-    return BYTES * tokens * (config.depth * (4 * config.dim + 6 * inner + feed_forward) + pieces)
+    blocks = 2 * inner * config.layer_kinds.count("full")
+    return BYTES * tokens * (config.depth * (4 * config.dim + 6 * inner + feed_forward) + blocks)
 
 
 @dataclass(frozen=True, kw_only=True)

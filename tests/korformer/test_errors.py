@@ -27,3 +27,18 @@ def test_exit_codes_are_the_documented_ones(kind: type[errors.KorformerError], c
 def test_an_interrupted_run_ends_as_its_signal_does() -> None:
     assert errors.InterruptedRun("x", signal_number=2).exit_code == 130
     assert errors.InterruptedRun("x", signal_number=15).exit_code == 143
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), True),
+        (RuntimeError("shapes differ"), False),
+        (ValueError("not enough memory"), False),
+    ],
+)
+def test_what_means_that_memory_ran_out(error: Exception, expected: bool) -> None:
+    assert errors.is_out_of_memory(error) is expected

@@ -149,7 +149,7 @@ def test_what_is_not_the_same_run_is_refused(data: TrainingData, tmp_path: Path)
     with pytest.raises(UsageError, match=r"training.learning_rate was 0.001, now 0.5"):
         pretrain(settings(steps=4, learning_rate=0.5), data, run)
     other = build_store(["다른 글이다.", "또 다른 글이다."] * 20, data.vocabulary, tmp_path / "other")
-    with pytest.raises(UsageError, match="trained with another corpus"):
+    with pytest.raises(UsageError, match="had another corpus"):
         pretrain(settings(steps=4), replace(data, store=other), run)
     with lock_directory(run), pytest.raises(UsageError, match=str(os.getpid())):
         pretrain(settings(steps=4), data, run)

@@ -75,14 +75,16 @@ def command(
     ] = 0.0,
     frequency_penalty: Annotated[float, typer.Option(help="The same, for each time a token is there.")] = 0.0,
     penalty_range: Annotated[
-        int, typer.Option(help="Newest tokens that these penalties look at; 0 is the whole text.")
+        int, typer.Option(help="Newest tokens that these penalties look at; 0 is the whole text (its last 32,768).")
     ] = 512,
     dry_multiplier: Annotated[
         float, typer.Option(help="DRY: penalty on going on with a passage already written; 0 is off, 0.8 is usual.")
     ] = 0.0,
     dry_base: Annotated[float, typer.Option(help="DRY: growth of the penalty with each token more.")] = 1.75,
     dry_allowed_length: Annotated[int, typer.Option(help="DRY: shorter passages cost nothing.")] = 2,
-    dry_range: Annotated[int, typer.Option(help="DRY: newest tokens to find the passage in; 0 is the whole text.")] = 0,
+    dry_range: Annotated[
+        int, typer.Option(help="DRY: newest tokens to find the passage in; 0 is the whole text (its last 32,768).")
+    ] = 0,
     dry_breaker: Annotated[
         list[str] | None,
         typer.Option(metavar="S", help='DRY: no passage goes across this string; repeat. [default: line break : " *]'),

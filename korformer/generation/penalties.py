@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 
+FURTHEST = 32_768
+"""Tokens that are looked at where all are asked for: more would cost more than the model does, at every draw."""
+
+
 def newest(tokens: Sequence[int], range_tokens: int) -> Sequence[int]:
-    """The last `range_tokens` of `tokens`; all of them where that is 0."""
-    return tokens[-range_tokens:] if range_tokens else tokens
+    """The last `range_tokens` of `tokens`; all of them where that is 0, up to the last `FURTHEST`."""
+    return tokens[-(range_tokens or FURTHEST) :]
 
 
 def penalize(

@@ -40,7 +40,7 @@ class SamplingSettings(Settings):
     frequency_penalty: Annotated[float, Field(ge=-10.0, le=10.0)] = 0.0
     """Subtracted from a token's score once for each time it is already there."""
     penalty_range: RangeTokens = 512
-    """Newest tokens that the three penalties look at, prompt included; 0 is the whole text."""
+    """Newest tokens that the three penalties look at, prompt included; 0 is the whole text (its last 32,768)."""
     dry_multiplier: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
     """Strength of the penalty on going on with a passage already written; 0 switches DRY off."""
     dry_base: Annotated[float, Field(ge=1.0, le=10.0)] = 1.75
@@ -48,7 +48,7 @@ class SamplingSettings(Settings):
     dry_allowed_length: Annotated[int, Field(ge=1)] = 2
     """Repeated passages shorter than this many tokens cost nothing."""
     dry_range: RangeTokens = 0
-    """Newest tokens in which DRY looks for the passage; 0 is the whole text."""
+    """Newest tokens in which DRY looks for the passage; 0 is the whole text (its last 32,768)."""
     dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
     """A passage is never followed across these strings."""
     xtc_probability: Share = 0.0

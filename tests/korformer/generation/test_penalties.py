@@ -6,7 +6,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from korformer.generation.penalties import newest, penalize
+from korformer.generation.penalties import FURTHEST, newest, penalize
 
 SIZE = 12
 
@@ -43,3 +43,5 @@ def test_only_the_newest_tokens_are_looked_at() -> None:
     assert list(newest([1, 2, 3, 4], 2)) == [3, 4]
     assert list(newest([1, 2, 3, 4], 9)) == [1, 2, 3, 4]
     assert list(newest([1, 2, 3, 4], 0)) == [1, 2, 3, 4]
+    assert list(newest(range(FURTHEST + 2), 0)) == list(range(2, FURTHEST + 2))
+    assert len(newest(range(FURTHEST + 2), FURTHEST + 1)) == FURTHEST + 1

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
 FURTHEST = 32_768
 """Tokens that are looked at where all are asked for: more would cost more than the model does, at every draw."""
 

@@ -30,8 +30,7 @@ def command(
             help="Training text: files, folders, globs; compressed or not. NAME=FILE names a corpus of a mixture.",
         ),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
-    valid: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Held-out text to validate on.")] = None,
+    valid: Annotated[list[str] | None, typer.Option(metavar="FILE...", help="Held-out text to validate on.")] = None,
     valid_split: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Hold out this share of the documents instead (data.valid_share)."),
@@ -91,7 +90,7 @@ def command(
 
         typer.echo(to_toml(settings), nl=False)
         return
-    sources = [*(corpus or []), *(more or [])]
+    sources = corpus or []
     missing = [name for name, given in (("--vocab", vocab), ("--corpus", sources)) if not given]
     if vocab is None or not sources:
         raise UsageError(

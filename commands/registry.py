@@ -13,6 +13,8 @@ from typing import Any
 import typer
 from typer.main import get_command
 
+from korformer.commands.lists import ListCommand
+
 COMMANDS = {
     "corpus": "Turn raw Korean sources into documents: one clean corpus file.",
     "vocab": "Build a WordPiece vocabulary from a corpus.",
@@ -41,9 +43,9 @@ def load(name: str) -> Any:
     program = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     settings = {"help_option_names": ["-h", "--help"]}
     if not hasattr(module, "COMMANDS"):
-        program.command(name=name, context_settings=settings)(module.command)
+        program.command(name=name, cls=ListCommand, context_settings=settings)(module.command)
         return get_command(program)
     for own, function in module.COMMANDS.items():
-        program.command(name=own, context_settings=settings)(function)
+        program.command(name=own, cls=ListCommand, context_settings=settings)(function)
     program.callback(help=COMMANDS[name], context_settings=settings)(lambda: None)
     return get_command(program)

@@ -144,6 +144,8 @@ def _of_window(
     spans: dict[tuple[int, int], float] = {}
     for further, first in zip(*np.unravel_index(chosen, totals.shape), strict=True):
         last = first + further
+        if last >= size:  # fewer spans than are wanted: the others of them lie outside of the text
+            continue
         pairs = start[first] + end[last] + cut_start[first][:, None] + cut_end[last][None, :]
         for front, back in zip(*np.unravel_index(np.argsort(-pairs, axis=None)[:n_best], pairs.shape), strict=True):
             begin, after = int(stretch.begins[first] + front), int(stretch.ends[last] - back)

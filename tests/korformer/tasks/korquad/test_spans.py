@@ -270,3 +270,15 @@ def test_a_window_that_says_not_here_gives_way(vocabulary: Vocabulary) -> None:
     assert chances == sorted(chances, reverse=True)
     # Both ends are sure, the two cuts are guessed: 1/9 each.
     assert 0.9 / 81 < chances[0] <= 1 / 81
+
+
+@pytest.mark.parametrize("text", ["한도윤", "왔다.", "개", "한도윤은 1975년"])
+def test_a_text_with_fewer_spans_than_are_wanted_gives_those_it_has(vocabulary: Vocabulary, text: str) -> None:
+    (window,) = solver(vocabulary).windows(
+        [KorquadExample(id="q", place=Place(file="t"), question="왜?", context=text)]
+    )
+    batch = collate([window], share_rows=False)
+    numbers = torch.randn(1, len(window), outputs_of(8), generator=torch.Generator().manual_seed(0))
+    scores = span_scores(numbers, batch)
+    (found,) = best_spans(scores, batch, longest_tokens=30, n_best=10_000)
+    assert {(span.begin, span.end) for span in found} == set(naive(scores, window, 30))

@@ -32,11 +32,13 @@ def show(report: Report, *, json_output: bool, plot: bool) -> None:
 
     Args:
         report: what to print.
-        json_output: one JSON object instead of anything else.
+        json_output: one JSON object instead of anything else; a figure that is no number is null.
         plot: draw the plots too.
     """
     if json_output:
-        sys.stdout.write(json.dumps(report.metrics, allow_nan=False) + "\n")
+        from korformer.storage.atomic import finite
+
+        sys.stdout.write(json.dumps(finite(report.metrics), allow_nan=False) + "\n")
         return
     columns = min(shutil.get_terminal_size((80, 24)).columns, WIDEST_COLUMNS)
     parts = [table_text(table, columns=columns) for table in report.tables]

@@ -79,11 +79,13 @@ class Results:
         return max(self.outcomes, key=lambda outcome: outcome.score)
 
     def summary(self) -> dict[str, tuple[float, float | None]]:
-        """Mean and sample standard deviation of each figure over the seeds; no deviation of a single one."""
+        """Mean and sample standard deviation of each figure over the seeds, NaN where it is no number in one of them; no
+        deviation of a single one.
+        """
         figures = {}
         for name in self.best.metrics:
             values = [outcome.metrics[name] for outcome in self.outcomes if name in outcome.metrics]
-            figures[name] = (statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+            figures[name] = (_mean(values), _deviation(values) if len(values) > 1 else None)
         return figures
 
     def as_json(self) -> dict[str, Any]:
@@ -101,6 +103,14 @@ class Results:
             (name, _shown(mean) if deviation is None else f"{_shown(mean)} ± {_shown(deviation)}")
             for name, (mean, deviation) in self.summary().items()
         ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def _shown(value: float) -> str:

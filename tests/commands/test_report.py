@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from rich.cells import cell_len
@@ -100,3 +101,8 @@ def test_predictions_are_one_value_or_a_line_each() -> None:
     assert "반달섬" in one
     lines = predictions_text(Predictions(layout="jsonl", value=[{"id": "1"}, {"id": "2"}]))
     assert [json.loads(line) for line in lines.splitlines()] == [{"id": "1"}, {"id": "2"}]
+
+
+def test_a_figure_that_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Report(metrics={"pearson": math.nan, "by": [{"x": math.inf}]}), json_output=True, plot=False)
+    assert json.loads(capsys.readouterr().out) == {"pearson": None, "by": [{"x": None}]}

@@ -52,3 +52,9 @@ def test_the_card_tells_where_the_weights_came_from_and_what_came_of_it() -> Non
     for words in ("new weights (not pretrained)", "train.tsv", "Training examples: 1,234", "| accuracy | 0.7000 |"):
         assert words in text
     assert "/somewhere" not in text
+
+
+def test_a_figure_that_is_no_number_in_one_seed_has_no_mean() -> None:
+    results = Results(outcomes=[outcome(0, spearman=math.nan, loss=1.0), outcome(1, spearman=0.5, loss=2.0)])
+    assert all(math.isnan(value) for value in results.summary()["spearman"] if value is not None)
+    assert results.rows() == [("spearman", "nan ± nan"), ("loss", "1.5000 ± 0.7071")]

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from korformer.config import Settings
-from korformer.errors import UsageError
-from korformer.events import Listener, ignore
+from korformer.errors import InputError, UsageError
+from korformer.events import Listener, Notice, ignore
 from korformer.model.backbone import ReformerModel
 from korformer.objectives import BatchLoss
 from korformer.supervised.auxiliary import Auxiliary
-from korformer.supervised.batches import Batch, collate, passes
+from korformer.supervised.batches import Batch, Window, collate, passes
 from korformer.supervised.running import hidden_states, run
 from korformer.supervised.selection import chosen_examples, fingerprint_of, tell_shared
 from korformer.supervised.settings import ExampleSettings, LearningSettings
@@ -142,10 +142,10 @@ class SupervisedCourse(Course):
     Args:
         task: which.
         request: what to learn it with.
-        listen: hears Progress.
+        listen: hears Progress and Notice.
 
     Raises:
-        PathError, InputError: the data cannot be read or used.
+        PathError, InputError: the data cannot be read or used, or nothing can be learnt from it.
         UsageError: settings do not fit together.
     """
 
@@ -168,6 +168,7 @@ class SupervisedCourse(Course):
             name=task.name, settings=request.task.model_dump(mode="json"), facts=facts, max_tokens=max_tokens
         )
         self._windows = self.solver.training_windows(train)
+        _tell_unused(self._windows, len(train), request.train, listen)
         self._valid_examples, self._valid_windows = valid, self.solver.windows(valid)
         self.fingerprint = fingerprint_of(self._windows)
         tell_shared(self._windows, self._valid_windows, listen)
@@ -260,6 +261,20 @@ class SupervisedCourse(Course):
         predictions = self.solver.predictions(self._valid_examples, self._valid_windows, outputs)
         figures = self.solver.metrics(self._valid_examples, predictions)
         return {**figures, "validation_loss": sum(total / max(1, counts[name]) for name, total in sums.items())}
+
+
+def _tell_unused(windows: Sequence[Window], examples: int, files: Sequence[str], listen: Listener) -> None:
+    """Warn where examples have no window to learn from; refuse where none has."""
+    unused = examples - len({window.example for window in windows})
+    why = "what is to be learnt of them does not fit into a window, or stands where the model sees nothing"
+    if not windows:
+        raise InputError(
+            f"nothing can be learnt from its {examples:,} examples: {why}",
+            where=", ".join(files),
+            hint="Set data.max_tokens higher, or begin with a model of a longer window.",
+        )
+    if unused:
+        listen(Notice(text=f"{unused:,} of {examples:,} training examples are left out: {why}", level="warning"))
 
 
 def _max_tokens(request: CourseRequest) -> int:

@@ -20,6 +20,7 @@ class Steps:
     """
 
     def __init__(self, lengths: NDArray[np.int64], settings: LearningSettings, seed: int) -> None:
+        assert len(lengths)
         self._lengths = lengths
         self._settings = settings
         self._seed = seed

@@ -95,7 +95,7 @@ class Solver(ABC, Generic[ExampleT, PredictionT]):
         """What the model reads of the examples, in their order; with targets where the examples have labels."""
 
     def training_windows(self, examples: Sequence[ExampleT]) -> list[Window]:
-        """What is trained on, every window with a target; by default the same."""
+        """What is trained on, every window with a target; by default the same. An example may have none."""
         return self.windows(examples)
 
     @abstractmethod

@@ -1,15 +1,19 @@
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from korformer.errors import UsageError
+from korformer.errors import InputError, UsageError
 from korformer.events import Event, Notice, Progress
 from korformer.model.config import ModelConfig
 from korformer.supervised.course import CourseRequest, SupervisedCourse
 from korformer.supervised.selection import chosen_examples
 from korformer.supervised.settings import ExampleSettings, LearningSettings
 from korformer.tasks.classify import TASK
+from korformer.tasks.korquad import TASK as KORQUAD
 from korformer.text.records import DataError
 from korformer.text.vocabulary import Vocabulary
 
@@ -124,3 +128,31 @@ def test_validating_on_what_is_trained_on_is_told(requested: Requested) -> None:
     assert "1 of 2 windows (50%)" in notice.text
     SupervisedCourse(TASK, requested(), heard.append)
     assert len(heard) == 1
+
+
+def questions(*answers: int) -> str:
+    """A KorQuAD file of one text whose answers are that many characters long."""
+    context = "등대지기는 아침이면 유리를 닦고 저녁이면 불을 켰다. " * 8
+    asked = [
+        {"id": str(n), "question": "왜?", "answers": [{"text": context[:length], "answer_start": 0}]}
+        for n, length in enumerate(answers)
+    ]
+    return json.dumps({"data": [{"title": "t", "paragraphs": [{"context": context, "qas": asked}]}]})
+
+
+def test_examples_that_fit_into_no_window_are_told(requested: Requested, tmp_path: Path) -> None:
+    def course(*answers: int) -> list[Notice]:
+        (tmp_path / "q.json").write_text(questions(*answers), encoding="utf-8")
+        files = [str(tmp_path / "q.json")]
+        request = replace(
+            requested(data={"max_tokens": 32}), train=files, valid=files, task=KORQUAD.settings()
+        )
+        heard: list[Event] = []
+        SupervisedCourse(KORQUAD, request, heard.append)
+        return [event for event in heard if isinstance(event, Notice)]
+
+    assert not any("left out" in notice.text for notice in course(4, 5))
+    (told,) = [notice for notice in course(4, 190) if "left out" in notice.text]
+    assert told.text.startswith("1 of 2 training examples are left out")
+    with pytest.raises(InputError, match="nothing can be learnt from its 1 examples"):
+        course(190)

@@ -49,10 +49,11 @@ class TagTransitions(nn.Module):
         Args:
             emissions_STK: scores of each tag at each place.
             tags_ST: int64; what stands beyond a sequence's length does not matter.
-            lengths_S: int64, each at least 1.
+            lengths_S: int64; a sequence of none has probability 1.
         """
         emissions_STK = emissions_STK.float()
-        return self._score(emissions_STK, tags_ST, lengths_S) - self._log_sum(emissions_STK, lengths_S)
+        found_S = self._score(emissions_STK, tags_ST, lengths_S) - self._log_sum(emissions_STK, lengths_S)
+        return torch.where(lengths_S > 0, found_S, 0.0)
 
     def _score(self, emissions_STK: Tensor, tags_ST: Tensor, lengths_S: Tensor) -> Tensor:
         T = emissions_STK.shape[1]
@@ -60,7 +61,7 @@ class TagTransitions(nn.Module):
         tags_ST = torch.where(within_ST, tags_ST, 0)
         at_ST = emissions_STK.gather(2, tags_ST[..., None])[..., 0]
         between_ST = self.transitions_KK[tags_ST[:, :-1], tags_ST[:, 1:]]
-        last_S = tags_ST.gather(1, lengths_S[:, None] - 1)[:, 0]
+        last_S = tags_ST.gather(1, (lengths_S[:, None] - 1).clamp(min=0))[:, 0]
         return (
             torch.where(within_ST, at_ST, 0.0).sum(dim=1)
             + torch.where(within_ST[:, 1:], between_ST, 0.0).sum(dim=1)

@@ -90,3 +90,17 @@ def test_what_is_forbidden_does_not_come() -> None:
     start = np.array([0.0, 0.0, FORBIDDEN], dtype=np.float32)
     tags = best_tags(emissions, transitions, start, np.zeros(3, dtype=np.float32))
     assert tags == [1, 2, 2]
+
+
+def test_a_sequence_without_places_is_certain_and_changes_nothing(crf: TagTransitions) -> None:
+    emissions = torch.randn(2, 4, TAGS, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    tags = torch.tensor([[0, 1, 2, 1], [-100] * 4])
+    found = crf.log_likelihood(emissions, tags, torch.tensor([4, 0]))
+    assert found[1].item() == 0.0
+    alone = crf.log_likelihood(emissions[:1], tags[:1], torch.tensor([4]))
+    assert torch.equal(found[:1], alone)
+    found.sum().backward()
+    assert emissions.grad is not None
+    assert not emissions.grad[1].any()
+    assert crf.end_K.grad is not None
+    assert crf.end_K.grad.isfinite().all()

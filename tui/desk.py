@@ -12,9 +12,11 @@ from korformer.tui.words import say, told
 from korformer.writing import messages
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from korformer.generation.settings import SamplingSettings
     from korformer.writing.engine import Engine
-    from korformer.writing.records import Candidate
+    from korformer.writing.records import Candidate, EndReason
     from korformer.writing.session import Change, Retry, Session
     from korformer.writing.store import SessionFile
 
@@ -72,15 +74,18 @@ class Desk:
     # Editing
 
     def edit(self, start: int, end: int, text: str) -> None:
-        """A person put `text` in the place of some characters; a generation under way ends with it."""
-        if self.generation is not None:
-            self.stop()
+        """A person put `text` in the place of some characters; a generation under way ends with it.
+
+        The text that is seen is what is changed, also where the next try has only just begun: then the one before it
+        is left to the history.
+        """
         try:
             change = self.session.replace(start, end, text)
         except InputError as error:
             self.view.tell(told(error), "error")
             return
         self.view.apply(change, cursor=change.cursor if text or change.removed else start)
+        self.stop()
 
     def undo(self) -> None:
         """Take back the last edit, generation or move."""
@@ -90,10 +95,10 @@ class Desk:
         """Do again what was undone."""
         self._travel(self.session.redo, say("nothing to redo"))
 
-    def _travel(self, step: object, nothing: str) -> None:
-        self.stop()
-        assert callable(step)
-        change: Change | None = step()
+    def _travel(self, step: Callable[[], Change | None], nothing: str) -> None:
+        if self._stop():
+            return  # that was a step back
+        change = step()
         if change is None:
             self.view.tell(nothing)
         else:
@@ -140,9 +145,15 @@ class Desk:
         """Stop writing; False where nothing was being written."""
         if self.generation is None:
             return False
-        self.engine.stop()
-        self._end("cancelled", None)
+        self._stop()
         return True
+
+    def _stop(self) -> bool:
+        """Stop writing; whether that took back a try that nothing came of."""
+        if self.generation is None:
+            return False
+        self.engine.stop()
+        return self._end("cancelled", None)
 
     def _can_write(self) -> bool:
         if self.info is None:
@@ -169,7 +180,11 @@ class Desk:
         self.engine.set_settings(settings)
         draft = self.session.draft(at)
         self.generation = self.session.begin_generation(
-            at, settings, model=self.info.name, vocabulary=self.info.vocabulary
+            at,
+            settings,
+            model=self.info.name,
+            vocabulary=self.info.vocabulary,
+            fills=self.info.fills_in_the_middle,
         )
         if not self.info.path.exists():
             self.view.tell(say("model gone", path=self.info.path), "warning")
@@ -178,14 +193,16 @@ class Desk:
         self.view.show_generation(at)
         self.engine.generate(draft, self.generation, first_token=first_token, max_tokens=max_tokens)
 
-    def _end(self, reason: str, seed: int | None) -> None:
+    def _end(self, reason: EndReason, seed: int | None) -> bool:
+        """A generation is over; whether the text went back to what it was before a try that nothing came of."""
         assert self.generation is not None
         generation, self.generation = self.generation, None
-        change = self.session.end_generation(generation, reason, seed=seed)  # type: ignore[arg-type]
+        change = self.session.end_generation(generation, reason, seed=seed)
         if change is not None:
             self.view.apply(change, cursor=change.cursor)
         self.view.show_generation(None)
         self.view.show_history()
+        return change is not None
 
     def wrote(self, message: messages.Wrote) -> None:
         """Tokens came."""
@@ -202,6 +219,7 @@ class Desk:
     def ended(self, message: messages.GenerationEnded) -> None:
         """A generation is over."""
         if message.generation != self.generation:
+            self.session.set_seed(message.generation, message.seed)
             return
         self._end(message.reason, message.seed)
         if not self.stepping and message.reason != "failed":
@@ -231,9 +249,9 @@ class Desk:
 
     def branch(self) -> None:
         """Take off what follows the cursor; it stays in the history."""
-        self.stop()
         change = self.session.branch(self.view.cursor)
         self.view.apply(change, cursor=change.cursor)
+        self.stop()
         self.view.show_history()
 
     # Looking closer

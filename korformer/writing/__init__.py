@@ -5,6 +5,7 @@
     tree       every version that a text has had
     recorded   a session's versions, facts and actions
     editing    typing and undo
+    carrying   changes around a generation, kept for another one
     session    generating, branching and moving on top of those
     draft      a text at one moment, with the tokens that are known of it
     journal    the actions of a session as lines of a file, and back

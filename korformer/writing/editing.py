@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 from korformer.writing.cleaning import clean, same_length, settle
+from korformer.writing.pieces import Piece
 from korformer.writing.recorded import Recorded
 from korformer.writing.records import Origin
 from korformer.writing.tree import Change, Node, NodeKind
-from korformer.writing.versions import Versions
+from korformer.writing.versions import Action, Versions
 
 RUN_CHARACTERS = 100
 """Typing that is undone at once, at most."""
@@ -96,24 +97,27 @@ class Editing(Recorded):
         return "edited" if inside and around else "written"
 
     def _change(self, kind: NodeKind, at: int, removed: int, text: str, origin: Origin, *, push: bool = True) -> Change:
-        source = {}
+        piece = None
         if text:
             number = len(self._tree.sources)
             self._do({"op": "source", "id": number, "origin": origin, "text": text})
-            source = {"source": number, "begin": 0, "end": len(text)}
-        return self._do(
-            {
-                "op": "node",
-                "id": self._tree.next_number,
-                "parent": self._tree.head.number,
-                "kind": kind,
-                "at": at,
-                "remove": removed,
-                **source,
-                "time": round(time.time(), 3),
-                "push": push,
-            }
-        )
+            piece = Piece(self._tree.sources[number], 0, len(text))
+        return self._do(self._node(kind, at, removed, piece, push=push))
+
+    def _node(self, kind: NodeKind, at: int, removed: int, piece: Piece | None, *, push: bool) -> Action:
+        """The action that changes the text of the head."""
+        place = {} if piece is None else {"source": piece.source.number, "begin": piece.begin, "end": piece.end}
+        return {
+            "op": "node",
+            "id": self._tree.next_number,
+            "parent": self._tree.head.number,
+            "kind": kind,
+            "at": at,
+            "remove": removed,
+            **place,
+            "time": round(time.time(), 3),
+            "push": push,
+        }
 
     # Undo
 

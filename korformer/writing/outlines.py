@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from korformer.writing.carrying import alternatives
 from korformer.writing.tree import Node, NodeKind, Tree, ancestors
 
 EXCERPT_CHARACTERS = 60
@@ -11,7 +12,7 @@ EXCERPT_CHARACTERS = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Siblings:
-    """A generation among those that begin at the same place.
+    """A generation among those that begin at the same place, whatever was changed before it since.
 
     Attributes:
         index: of the one in the text, counted from 1.
@@ -59,18 +60,13 @@ def siblings(head: Node) -> Siblings | None:
     if node is None:
         return None
     part: Node | None = node
-    while part is not None and part.source is node.source:
-        if len(_alternatives(part)) > 1:
+    while part is not None and part.kind == "generation" and part.source is node.source:
+        if len(alternatives(part)) > 1:
             node = part
             break
         part = part.parent
-    ids = tuple(other.number for other in _alternatives(node))
+    ids = tuple(other.number for other in alternatives(node))
     return Siblings(index=ids.index(node.number) + 1, count=len(ids), ids=ids)
-
-
-def _alternatives(node: Node) -> list[Node]:
-    assert node.parent is not None
-    return [other for other in node.parent.children if other.kind == "generation" and other.start == node.start]
 
 
 def outline(tree: Tree) -> list[OutlineRow]:

@@ -55,7 +55,7 @@ class Recorded:
             self._new.append(action)
         if not change.nothing:
             self._text = None
-        if action["op"] not in {"grow", "widen", "set"}:
+        if action["op"] not in {"grow", "widen", "set", "end"}:
             self._run = None
         return change
 

@@ -13,21 +13,17 @@ session from one thread; what was done is handed to its file by `take_actions`, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from korformer.generation.settings import SamplingSettings
-from korformer.writing import marks, outlines
+from korformer.writing import carrying, marks, outlines
 from korformer.writing.draft import Draft
-from korformer.writing.editing import Editing
+from korformer.writing.generating import Generating
 from korformer.writing.marks import Span, TokenView
 from korformer.writing.outlines import OutlineRow, Siblings
 from korformer.writing.pieces import Piece
-from korformer.writing.records import EndReason, TokenRecord
-from korformer.writing.tree import Change, Node, ancestors
-from korformer.writing.versions import Versions
+from korformer.writing.tree import Change, Node, Region, ancestors
+from korformer.writing.versions import Action
 
 __all__ = ["Change", "OutlineRow", "Retry", "Session", "Siblings", "Span", "TokenView"]
 
@@ -45,138 +41,65 @@ class Retry:
     at: int
 
 
-@dataclass(kw_only=True, slots=True)
-class _Pending:
-    """A generation that nothing visible came of yet, or that is being written."""
-
-    at: int
-    base: Node
-    facts: dict[str, Any]
-    waiting: list[TokenRecord]
-    node: Node | None = None
-
-
-class Session(Editing):
+class Session(Generating):
     """A text, all its versions, and the way through them.
 
     Args:
         versions: those of a session that is opened again; an empty one where not given.
     """
 
-    def __init__(self, versions: Versions | None = None) -> None:
-        super().__init__(versions)
-        self._generations: dict[int, _Pending] = {}
-        self._begun = 0
-
-    # Generation
-
-    def begin_generation(self, at: int, settings: SamplingSettings, *, model: str = "", vocabulary: str = "") -> int:
-        """Make ready for what a model writes at `at`; the number to name it by. Nothing is seen of it yet.
-
-        Args:
-            at: characters before it.
-            settings: of the sampler, to be remembered.
-            model: name of the checkpoint, to be remembered.
-            vocabulary: fingerprint of the model's vocabulary; without it the token ids are not used again.
-        """
-        if not 0 <= at <= self.length:
-            raise IndexError(f"no character {at} in a text of {self.length}")
-        before = self.slice(max(0, at - 2), at)
-        last = next((piece.source.origin for _, piece in self._tree.table.pieces(max(0, at - 1), at)), "generated")
-        self._run = None
-        self._begun += 1
-        self._generations[self._begun] = _Pending(
-            at=at,
-            base=self._tree.head,
-            waiting=[],
-            facts={
-                "settings": settings.model_dump(mode="json", exclude_defaults=True),
-                "model": model,
-                "vocabulary": vocabulary,
-                "space_owed": last != "generated" and ends_in_one_space(before),
-                "between": at < self.length,
-                "seed": None,
-                "reason": None,
-            },
-        )
-        return self._begun
-
-    def extend_generation(self, generation: int, tokens: tuple[TokenRecord, ...]) -> Change | None:
-        """Put tokens that came into the text.
-
-        Returns:
-            What that did; None where the text was changed since, or the generation is over: it cannot go on then.
-        """
-        pending = self._generations.get(generation)
-        if pending is None or self._tree.head is not (pending.node or pending.base):
-            return None
-        if pending.node is not None and pending.node.children:
-            return None
-        text = "".join(token.text for token in tokens)
-        if pending.node is not None:
-            return self._do({"op": "grow", "id": pending.node.number, "text": text, "tokens": tuple(tokens)})
-        pending.waiting.extend(tokens)
-        if not text:
-            return Change(start=pending.at, removed=0, inserted="")
-        number = len(self._tree.sources)
-        source = {
-            "op": "source",
-            "id": number,
-            "origin": "generated",
-            "text": text,
-            "generation": pending.facts,
-            "tokens": tuple(pending.waiting),
-        }
-        self._do(source)
-        change = self._do(
-            {
-                "op": "node",
-                "id": self._tree.next_number,
-                "parent": self._tree.head.number,
-                "kind": "generation",
-                "at": pending.at,
-                "remove": 0,
-                "source": number,
-                "begin": 0,
-                "end": len(text),
-                "time": round(time.time(), 3),
-                "push": True,
-            }
-        )
-        pending.node = self._tree.head
-        return change
-
-    def end_generation(self, generation: int, reason: EndReason, *, seed: int | None = None) -> Change | None:
-        """Take note that a generation is over.
-
-        Returns:
-            Where nothing came of another try, what it does to the text to go back to where that began; else None.
-        """
-        pending = self._generations.pop(generation, None)
-        if pending is None:
-            return None
-        if pending.node is not None:
-            assert pending.node.source is not None
-            self._do({"op": "end", "source": pending.node.source.number, "reason": reason, "seed": seed})
-            return None
-        left_the_way = (
-            self._tree.head is pending.base and self._tree.head.number != self._versions.way[self._versions.place]
-        )
-        return self.undo() if left_the_way else None
+    # Another try
 
     def retry(self) -> Retry | None:
         """Go back to before the last generation, to write another one there; None where there is none above.
 
-        One undo later takes back both this and what is written then.
+        What was changed before it since stays, and what was changed behind a gap that it filled; changes of its own
+        text and what was written on it do not. One undo later takes back both this and what is written then.
         """
         node = next((node for node in ancestors(self._tree.head) if node.kind == "generation"), None)
         if node is None:
             return None
-        while node.parent is not None and node.parent.source is node.source:
+        while node.parent is not None and node.parent.kind == "generation" and node.parent.source is node.source:
             node = node.parent
         assert node.parent is not None
-        at = node.start
-        return Retry(change=self._do({"op": "go", "id": node.parent.number, "push": False}), at=at)
+        before, behind = self._around(node)
+        region = Region()
+        self._take(region, {"op": "go", "id": node.parent.number, "push": False})
+        self._carry(region, 0, node.start, before)
+        at = sum(piece.end - piece.begin for piece in before)
+        self._carry(region, at, self.length, behind)
+        return Retry(change=region.change(self._tree.table), at=at)
+
+    def _around(self, generation: Node) -> tuple[list[Piece], list[Piece]]:
+        """What stands in the text before a generation that is in it, and, where that filled a gap, behind it."""
+        assert generation.source is not None
+        assert generation.source.generation is not None
+        start, end = carrying.place_of(generation, self._tree.head)
+        behind = self._pieces(end) if generation.source.generation.between else ()
+        return [piece for _, piece in self._pieces(0, start)], [piece for _, piece in behind]
+
+    def _carry(self, region: Region, start: int, end: int, wanted: list[Piece]) -> None:
+        """Make the characters between two places those of `wanted`, beside the way of undo."""
+        found = carrying.difference(self.slice(start, end), wanted, start)
+        if found is None:
+            return
+        at, removed = found.start, found.end - found.start
+        for piece in found.pieces or (None,):
+            self._take(region, self._carried(at, removed, piece))
+            at, removed = at + (0 if piece is None else piece.end - piece.begin), 0
+
+    def _carried(self, at: int, removed: int, piece: Piece | None) -> Action:
+        """What makes a carried change: the node that there is of it, or a new one."""
+        wanted = (at, removed, () if piece is None else (piece,))
+        for child in self._tree.head.children:
+            if child.kind == "carried" and (child.start, child.removed_length, child.inserted) == wanted:
+                return {"op": "go", "id": child.number, "push": False}
+        return self._node("carried", at, removed, piece, push=False)
+
+    def _take(self, region: Region, action: Action) -> None:
+        change = self._do(action)
+        if not change.nothing:
+            region.add(change.start, change.removed, len(change.inserted))
 
     # Moving in the tree
 
@@ -201,7 +124,7 @@ class Session(Editing):
         if not source.generation.between:
             return Retry(change=self._branch(view.start, push=False), at=view.start)
         node = self._tree.head
-        if node.source is source:
+        if node.kind == "generation" and node.source is source:
             while view.start < node.start and node.parent is not None:
                 node = node.parent  # the part before, of the same generation
             change = self._before(node, view.start - node.start, push=False)
@@ -247,11 +170,23 @@ class Session(Editing):
         return outlines.siblings(self._tree.head)
 
     def move_sibling(self, step: int) -> Change | None:
-        """Go to another alternative of the last generation, and to what was last written on it; None at the ends."""
+        """Go to another alternative of the last generation, and to what was last written on it; None at the ends.
+
+        What was changed before the generation since is carried over.
+        """
         known = self.siblings()
         if known is None or not 0 <= known.index - 1 + step < known.count:
             return None
-        return self.move_to(self._tree.tip(self._tree.nodes[known.ids[known.index - 1 + step]]).number)
+        before, behind = self._around(self._tree.nodes[known.ids[known.index - 1]])
+        other = self._tree.nodes[known.ids[known.index - 1 + step]]
+        region = Region()
+        self._take(region, {"op": "go", "id": self._tree.tip(other).number, "push": False})
+        start, end = carrying.place_of(other, self._tree.head)
+        if behind:
+            self._carry(region, end, self.length, behind)
+        self._carry(region, 0, start, before)
+        self._take(region, {"op": "go", "id": self.node, "push": True})
+        return region.change(self._tree.table)
 
     def move_to(self, node: int) -> Change:
         """Go to a node of the tree.
@@ -296,7 +231,3 @@ class Session(Editing):
             runs=tuple(marks.runs(self._pieces())),
         )
 
-
-def ends_in_one_space(text: str) -> bool:
-    """Whether a space at the end belongs to the word that is to come: `Stream` keeps it back then."""
-    return len(text) > 1 and text[-1] == " " and not text[-2].isspace()

@@ -18,8 +18,9 @@ from typing import Literal
 from korformer.writing.pieces import Piece, PieceTable, Source
 from korformer.writing.records import TokenRecord
 
-NodeKind = Literal["root", "opened", "edit", "generation", "cut"]
-"""The empty text; text from a file; a person's change; the model's; the end taken off to write another one."""
+NodeKind = Literal["root", "opened", "edit", "generation", "cut", "carried"]
+"""The empty text; text from a file; a person's change; the model's; the end taken off to write another one; changes
+around a generation made again for another one, see `carrying`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,7 +250,7 @@ class Tree:
     def go(self, target: Node) -> Change:
         """Make `target` the head; what that does to the text."""
         up, down = self._way(target)
-        region = _Region()
+        region = Region()
         for node in up:
             self.table.splice(node.start, node.inserted_length, node.removed)
             region.add(node.start, node.inserted_length, node.removed_length)
@@ -259,11 +260,7 @@ class Tree:
             assert node.parent is not None
             node.parent.visited = node
         self.head = target
-        return Change(
-            start=region.start,
-            removed=region.old_end - region.start,
-            inserted=self.table.text(region.start, region.new_end),
-        )
+        return region.change(self.table)
 
     def _way(self, target: Node) -> tuple[list[Node], list[Node]]:
         """The changes to undo from the head up, and those to do down to `target`."""
@@ -299,8 +296,8 @@ def ancestors(node: Node) -> Iterator[Node]:
         above = above.parent
 
 
-class _Region:
-    """The smallest stretch of the text that several changes lie in."""
+class Region:
+    """The smallest stretch of the text that several changes, one after another, lie in."""
 
     def __init__(self) -> None:
         self.start = self.old_end = self.new_end = 0
@@ -316,3 +313,9 @@ class _Region:
         self.old_end += beyond
         self.new_end += beyond + inserted - removed
         self.start = min(self.start, start)
+
+    def change(self, table: PieceTable) -> Change:
+        """All of them as one, from the text that they led to."""
+        return Change(
+            start=self.start, removed=self.old_end - self.start, inserted=table.text(self.start, self.new_end)
+        )

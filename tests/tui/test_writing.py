@@ -82,6 +82,95 @@ def test_typing_while_it_writes_ends_the_generation(play: Play) -> None:
     play(scene, text=TEXT)
 
 
+def test_typing_before_the_first_token_of_another_try_changes_what_is_seen(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.screen.page.move_to(5)
+        await stage.press("f5")
+        await stage.wrote(record("xxxx "))
+        await stage.ended()
+        await stage.press("f6", "end", "backspace")
+        assert stage.text == stage.screen.desk.session.text == "AAAA BBB"
+        assert stage.screen.desk.generation is None
+        await stage.press("ctrl+z")
+        assert stage.text == "AAAA xxxx BBBB"
+
+    play(scene, text="AAAA BBBB")
+
+
+def test_undo_before_the_first_token_of_another_try_only_takes_that_back(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.press("f5")
+        await stage.wrote(record(" 바다"))
+        await stage.ended()
+        for key in ("ctrl+z", "ctrl+y"):
+            await stage.press("f6")
+            assert stage.text == TEXT
+            await stage.press(key)
+            assert stage.text == stage.screen.desk.session.text == TEXT + " 바다"
+        await stage.press("ctrl+z")
+        assert stage.text == TEXT
+
+    play(scene, text=TEXT)
+
+
+def test_a_branch_before_the_first_token_of_another_try_is_at_the_cursor(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.screen.page.move_to(5)
+        await stage.press("f5")
+        await stage.wrote(record("xxxx "))
+        await stage.ended()
+        await stage.press("f6", "ctrl+b")
+        assert stage.text == stage.screen.desk.session.text == "AAAA "
+
+    play(scene, text="AAAA BBBB")
+
+
+def test_another_try_and_other_versions_keep_a_changed_prompt(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.press("f5")
+        await stage.wrote(record(" 웃었다."))
+        await stage.ended()
+        stage.screen.page.move_to(1)
+        await stage.type("녀")
+        await stage.press("f6")
+        (draft, _), _ = stage.engine.named("generate")[-1]
+        assert (draft.text, draft.cursor) == ("그녀는", 3)
+        await stage.wrote(record(" 울었다."))
+        await stage.ended()
+        assert stage.screen.status.facts.version == (2, 2)
+        await stage.press("f7")
+        assert stage.text == "그녀는 웃었다."
+        await stage.press("f8")
+        assert stage.text == "그녀는 울었다."
+
+    play(scene, text="그는")
+
+
+def test_a_stopped_generation_still_learns_its_seed(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.press("f5")
+        await stage.wrote(record(" 바다"))
+        await stage.press("escape")
+        await stage.ended("cancelled")
+        session = stage.screen.desk.session
+        (made,) = [source.generation for source in session.versions.tree.sources.values() if source.generation]
+        assert (made.reason, made.seed) == ("cancelled", 5)
+
+    play(scene, text=TEXT)
+
+
+def test_a_gap_that_is_filled_owes_no_space(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.open_model(fills_in_the_middle=True)
+        stage.screen.page.move_to(3)
+        await stage.press("f5")
+        await stage.wrote(record("큰 "))
+        await stage.ended("joined")
+        assert [run.space_owed for run in stage.screen.desk.session.draft().runs] == [False]
+
+    play(scene, text=TEXT)
+
+
 def test_text_after_the_cursor_is_told_to_be_ignored_and_dimmed(play: Play) -> None:
     async def scene(stage: Stage) -> None:
         stage.screen.page.move_to(5)

@@ -104,7 +104,7 @@ def test_it_does_what_a_list_of_texts_does(seed: int, count: int) -> None:  # no
             change = session.move_sibling(step)
             if change is not None:
                 apply(change)
-                plain.add(text_of[session.node])
+                plain.add(shown)  # what was changed before it is carried over
         elif what == "move":
             node = dice.choice(list(text_of))
             apply(session.move_to(node))
@@ -228,6 +228,121 @@ def test_another_try_is_a_sibling_and_undo_gives_the_first_back(tokens: Make) ->
     assert session.text == "봄은"
     session.move_sibling(-1)
     assert session.text == "봄이 온다!"  # with what was written on it
+
+
+def test_another_try_keeps_what_was_changed_before_it(tokens: Make) -> None:
+    session = Session()
+    session.insert(0, "그는")
+    generated(session, tokens(" 웃었다", "."))
+    session.insert(session.length, " 그리고")
+    session.replace(0, 1, "그녀")
+    back = session.retry()
+    assert back is not None
+    assert (session.text, back.at) == ("그녀는", 3)
+    generated(session, tokens(" 울었다."), at=back.at)
+    siblings = session.siblings()
+    assert siblings is not None
+    assert (siblings.index, siblings.count) == (2, 2)
+    back = session.retry()
+    assert back is not None
+    generated(session, tokens(" 잤다."), at=back.at)
+    assert session.text == "그녀는 잤다."
+    session.move_sibling(-1)
+    session.move_sibling(-1)
+    assert session.text == "그녀는 웃었다. 그리고"
+    for text in ("그녀는 울었다.", "그녀는 잤다.", "그녀는 울었다.", "그녀는 웃었다. 그리고", "그는 웃었다. 그리고"):
+        session.undo()
+        assert session.text == text
+
+
+def test_another_version_keeps_what_was_changed_before_it(tokens: Make) -> None:
+    session = Session()
+    session.insert(0, "그는 집에서")
+    generated(session, tokens(" 웃었다."))
+    session.retry()
+    generated(session, tokens(" 울었다."))
+    session.replace(0, 1, "그녀")
+    before = session.node
+    assert session.move_sibling(-1) == Change(start=0, removed=12, inserted="그녀는 집에서 웃었다.")
+    siblings = session.siblings()
+    assert siblings is not None
+    assert (siblings.index, siblings.count) == (1, 2)
+    assert origins(session) == "ww" + "w" * 5 + "g" * 5
+    session.move_sibling(1)
+    assert (session.text, session.node) == ("그녀는 집에서 울었다.", before)
+    session.undo()
+    session.undo()
+    session.undo()
+    assert session.text == "그는 집에서 울었다."
+
+
+def test_another_try_in_a_gap_keeps_what_was_changed_around_it(tokens: Make) -> None:
+    session = Session()
+    session.insert(0, "봄이 핀다.")
+    generated(session, tokens(" 오면", " 꽃이"), at=2)
+    session.delete(session.length - 1, session.length)
+    session.insert(session.length, "!")
+    session.replace(0, 1, "여름")
+    session.insert(5, "는")
+    assert session.text == "여름이 오는면 꽃이 핀다!"
+    back = session.retry()
+    assert back is not None
+    assert (session.text, back.at) == ("여름이 핀다!", 3)
+    outline = session.outline()
+    number = session.begin_generation(back.at, SETTINGS)
+    change = session.end_generation(number, "cancelled")
+    assert change is not None
+    assert session.text == "여름이 오는면 꽃이 핀다!"
+    session.retry()  # the changes that were carried are there already
+    assert session.outline() == outline
+
+
+def test_a_prompt_with_other_text_in_it_is_carried_with_its_hands(tokens: Make) -> None:
+    session = Session()
+    session.insert(0, "하나 셋")
+    generated(session, tokens(" 넷"))
+    generated(session, tokens(" 둘"), at=2)  # in what is the prompt of the other
+    session.undo()
+    generated(session, tokens(" 다섯"))
+    first = session.siblings()
+    assert first is not None
+    assert first.count == 1
+    session.insert(2, "째")
+    session.retry()
+    assert (session.text, origins(session)) == ("하나째 셋 넷", "wwwwwgg")
+
+
+def test_a_seed_that_is_known_late_is_kept(tokens: Make) -> None:
+    session = Session()
+    session.insert(0, "봄")
+    number = session.begin_generation(1, SETTINGS)
+    session.extend_generation(number, tokens("이"))
+    session.end_generation(number, "cancelled")
+    session.insert(2, " 온")
+    session.set_seed(number, 77)
+    session.set_seed(number, 78)
+    session.insert(4, "다")
+    lines = journal.header() + b"".join(journal.lines_of(session.take_actions(), first=1))
+    again = Session(journal.read(lines, where="x")[0])
+    for known in (session, again):
+        made = next(source.generation for source in known.versions.tree.sources.values() if source.generation)
+        assert (made.reason, made.seed) == ("cancelled", 77)
+    session.undo()
+    assert session.text == "봄이"  # typing went on as one step
+
+
+def test_the_space_before_a_gap_is_read_and_not_owed(tokens: Make) -> None:
+    for fills, owed in ((False, True), (True, False)):
+        session = Session()
+        session.insert(0, "봄이 핀다")
+        number = session.begin_generation(3, SETTINGS, vocabulary="v", fills=fills)
+        session.extend_generation(number, tokens("꽃이 "))
+        assert session.draft().runs[0].space_owed is owed
+    session = Session()
+    session.insert(0, "봄이 ")
+    number = session.begin_generation(3, SETTINGS, vocabulary="v", fills=True)
+    session.extend_generation(number, tokens("온다"))
+    assert session.draft().runs[0].space_owed
 
 
 def test_a_try_that_nothing_came_of_changes_nothing(tokens: Make) -> None:

@@ -110,7 +110,11 @@ def command(
 def _layout(asked: _Layout | None, output: str) -> str:
     if asked:
         return asked.value
-    return "blocks" if ".txt" in Path(output).suffixes[-2:] else "jsonl"
+    from korformer.text.compression import SUFFIXES
+
+    name = Path(output)
+    plain = name.with_suffix("") if name.suffix in SUFFIXES else name
+    return "blocks" if plain.suffix == ".txt" else "jsonl"
 
 
 @contextmanager

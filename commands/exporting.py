@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def write_events(directory: Path, run: Run) -> Path:
             where="--tensorboard",
             hint="Install it with: pip install 'korformer[tensorboard]'",
         ) from error
-    folder = directory.joinpath(*Path(run.name).parts)
+    folder = directory.joinpath(*(part for part in Path(run.name).parts if part not in {"..", os.sep}))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

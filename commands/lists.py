@@ -1,4 +1,4 @@
-"""Options that take several files: `--corpus a.txt b.txt` is `--corpus a.txt --corpus b.txt`, which `*` makes of them."""
+"""Options that take several files: `--corpus a.txt b.txt` is `--corpus a.txt --corpus b.txt`, for `*` of a shell."""
 
 from __future__ import annotations
 

@@ -99,7 +99,11 @@ def command(
             hint="For example: korformer pretrain --preset cpu-small --vocab vocab/ --corpus text.txt",
         )
     path = output or Path("checkpoints") / f"{objective}-{preset or (config.stem if config else 'model')}"
+    if as_json and not dry_run:
+        raise UsageError("is for --dry-run only", where="--json", hint="`korformer runs --json` tells what a run does.")
     if dry_run:
+        if strict:
+            raise UsageError("is not for --dry-run, which does not read all of the data", where="--strict")
         from korformer.commands.dry_run import show_plan
 
         show_plan(

@@ -98,14 +98,14 @@ class Mixture:
 def named_sources(sources: Sequence[str]) -> dict[str, list[str]]:
     """Sources by corpus: `NAME=SOURCE` belongs to the corpus NAME, several may; without names there is one corpus "".
 
-    A file that is really called so is taken as it is.
+    Where a file or a folder is really called so, that is meant.
 
     Raises:
         UsageError: some have names and some have none.
     """
     corpora: dict[str, list[str]] = {}
     for source in sources:
-        match = None if Path(source).exists() else _NAME.fullmatch(source)
+        match = None if any(Path(part).exists() for part in Path(source).parts[:1]) else _NAME.fullmatch(source)
         name, place = (match["name"], match["source"]) if match else ("", source)
         corpora.setdefault(name, []).append(place)
     if "" in corpora and len(corpora) > 1:
@@ -132,7 +132,8 @@ def mixture(stores: Mapping[str, TokenStore], weights: Mapping[str, float]) -> M
         if name not in stores:
             guess = nearest(name, stores)
             problems.append(f"no corpus is called {name}" + (f" (did you mean {guess}?)" if guess else ""))
-    problems += [f"{name} has none" for name in stores if weights and name not in weights]
+    missing = [name or "the corpus without a name" for name in stores if weights and name not in weights]
+    problems += [f"{name} has no weight" for name in missing]
     if problems:
         raise UsageError(
             "; ".join(problems),

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from korformer.config import read_toml, to_toml
-from korformer.errors import ResourceError, UsageError, is_out_of_memory
+from korformer.config import to_toml
+from korformer.errors import ResourceError, is_out_of_memory
 from korformer.events import Event, Listener, Notice, Saved, Validation
 from korformer.finetuning.engine import Engine
+from korformer.finetuning.folders import DATA, check_run
 from korformer.finetuning.results import Outcome, Results, card
 from korformer.finetuning.settings import FinetuneSettings
 from korformer.model.directory import parameters_to_save, publish, write_description
@@ -29,12 +30,10 @@ from korformer.training.history import History
 from korformer.training.interrupt import StopRequest
 from korformer.training.metrics import MetricsLog
 from korformer.training.optimizer import optimizer_tensors
-from korformer.training.run_directory import SETTINGS_NAME, RunDirectory, settings_differences
+from korformer.training.run_directory import SETTINGS_NAME, RunDirectory
 from korformer.training.standing import Standing, require_same_data
 
 KEPT_STEPS = 1
-MAY_CHANGE = frozenset(f"training.{name}" for name in ("device", "threads", "precision", "reversible"))
-"""Settings that a run which goes on may have otherwise than before."""
 
 
 @dataclass
@@ -91,7 +90,7 @@ class FineTuner:
 
     def _prepare(self) -> None:
         self.run_directory = RunDirectory(self.path)
-        self.check()
+        check_run(self.path, self.settings)
         self.engine = Engine(self.course, self.settings, self.path, self.listen)
         self.engine.make()
         pending = ["validation"] if self.course.measure_first else []
@@ -99,32 +98,19 @@ class FineTuner:
         self._resume()
         self._open()
 
-    def check(self) -> None:
-        """Refuse a folder that holds another run.
-
-        Raises:
-            UsageError: it does.
-        """
-        if not (self.path / SETTINGS_NAME).exists():
-            return
-        before = read_toml(self.path / SETTINGS_NAME)
-        if "task" not in before:
-            raise UsageError("holds a run of pretraining", where=str(self.path), hint="Choose another -o.")
-        settings_differences(before, self.settings, may_change=MAY_CHANGE, where=self.path)
-
     def _resume(self) -> None:
-        saved = self.run_directory.newest()
+        saved = self.run_directory.newest(self.listen)
         if saved is None:
             return
         loop = saved.loop
-        now = {"training data": self.course.fingerprint, "vocabulary": self.vocabulary.fingerprint}
+        now = {DATA: self.course.fingerprint, "vocabulary": self.vocabulary.fingerprint}
         require_same_data(loop, now, self.path)
         self.engine.restore(saved)
         self.standing.resume(loop, self.engine.environment, self.listen)
 
     def _open(self) -> None:
         weights_bytes = 4 * sum(parameter.numel() for parameter in self.course.module.parameters())
-        require_free(self.path, (3 * (KEPT_STEPS + 1) + 2) * weights_bytes)
+        require_free(self.path, (3 * (KEPT_STEPS + 1) + 2) * weights_bytes - self.run_directory.held_bytes())
         write_text(self.path / SETTINGS_NAME, to_toml(self.settings))
         description = self.course.description
         write_description(
@@ -245,6 +231,7 @@ class FineTuner:
         at, metrics = self.best
         return Outcome(
             seed=self.settings.training.seed,
+            data=self.course.fingerprint,
             headline=self.course.headline,
             best_step=at,
             metrics=metrics,

@@ -41,6 +41,9 @@ VALIDATION_SEED = 0
 VALIDATION_TOKENS = 8192
 """Tokens of a forward pass in validation."""
 
+_LARGEST_LOSS = 700.0
+"""Nats; E to a little more is no float any more."""
+
 _GUESSES = 1024
 """Hidden tokens whose scores exist at a time."""
 
@@ -175,11 +178,11 @@ def gather(model: ReformerModel, hidden_BLD: Tensor, targets: NDArray[np.int64])
 
 
 def perplexity(loss: float, count: int) -> float:
-    """E to the mean loss.
+    """E to the mean loss; of a model that has gone astray, what a float can hold of that.
 
     Raises:
         InputError: nothing was measured.
     """
     if not count:
         raise InputError("there is no text to measure", hint="Give a file that has text.")
-    return math.exp(loss / count)
+    return math.exp(min(loss / count, _LARGEST_LOSS))

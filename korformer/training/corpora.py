@@ -19,6 +19,20 @@ from korformer.training.engine import TrainingData
 from korformer.training.settings import DataSettings
 
 
+def require_one_held_out_text(valid: Sequence[str], settings: DataSettings) -> None:
+    """Refuse a held-out text beside a share of the corpus to hold out.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if valid and settings.valid_share:
+        raise UsageError(
+            "a held-out text is given, and a share of the corpus to hold out too",
+            where="--valid",
+            hint="Give one of them: --valid FILE, or data.valid_share.",
+        )
+
+
 def training_data(
     sources: Sequence[str],
     valid: Sequence[str],
@@ -49,12 +63,7 @@ def training_data(
         InputError: there is no text; or `strict`, and there are problems. Others as `cached_store`.
     """
     corpora = named_sources(sources)
-    if valid and settings.valid_share:
-        raise UsageError(
-            "a held-out text is given, and a share of the corpus to hold out too",
-            where="--valid",
-            hint="Give one of them: --valid FILE, or data.valid_share.",
-        )
+    require_one_held_out_text(valid, settings)
 
     def make() -> tuple[dict[str, TokenStore], TokenStore | None]:
         stores: dict[str, TokenStore] = {}

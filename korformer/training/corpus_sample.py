@@ -14,6 +14,7 @@ from korformer.events import Event, Listener, Progress, ignore
 from korformer.text.documents import Documents, ReadSettings
 from korformer.text.files import CHUNK_BYTES
 from korformer.text.vocabulary import Vocabulary
+from korformer.training.corpora import require_one_held_out_text
 from korformer.training.engine import TrainingData
 from korformer.training.plan import PlannedData
 from korformer.training.settings import DataSettings
@@ -174,10 +175,14 @@ def planned_data(
         scratch: a folder for the tokens of samples, which must outlive what is returned.
     """
     corpora = named_sources(sources)
+    require_one_held_out_text(valid, settings)
     for source in [*(source for files in corpora.values() for source in files), *valid]:
-        if source == "-":
+        if source == "-" or Path(source).is_fifo():
+            name = "standard input" if source == "-" else "a pipe"
             raise UsageError(
-                "a dry run cannot read standard input", where="--dry-run", hint="Write it to a file first."
+                f"a dry run cannot read {name}, which the run would then find empty",
+                where="--dry-run",
+                hint="Write it to a file first.",
             )
     samples = {
         name: sample_corpus(files, vocabulary, cache, scratch, share=settings.valid_share, read=read, listen=listen)

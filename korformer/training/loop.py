@@ -118,7 +118,11 @@ class Trainer:
         if self.run_directory.holds_run():
             if not resume:
                 raise UsageError("holds a run already", where=str(self.path), hint="Choose another -o, or resume it.")
-            self.run_directory.check_settings(self.settings)
+            changed = self.run_directory.check_settings(self.settings)
+            if changed:
+                self.listen(Notice(text=f"the run goes on otherwise: {'; '.join(changed)}", level="warning"))
+        self.run_directory.require_unused()
+        self.run_directory.require_steps()
         self.data.store.require_vocabulary(self.data.vocabulary.fingerprint)
         sizes = divided(self.settings.training.batch_size, self.settings.training.accumulate, self.group.world_size)
         problems = length_problems(
@@ -129,11 +133,16 @@ class Trainer:
         if problems:
             raise UsageError("; ".join(problems), where=f"{self.group.world_size} processes")
 
+    @property
+    def _valid_fingerprint(self) -> str:
+        return self.data.valid.fingerprint if self.data.valid is not None else ""
+
     def _open(self) -> None:
         """Bring the run directory to where the run stands."""
         # Every save holds weights and two moments of the optimizer; publishing holds the weights once more.
         weights_bytes = 4 * sum(parameter.numel() for parameter in self.engine.learner.module.parameters())
-        require_free(self.path, (3 * (self.settings.training.keep + 1) + 1) * weights_bytes)
+        needed = (3 * (self.settings.training.keep + 1) + 1) * weights_bytes
+        require_free(self.path, needed - self.run_directory.held_bytes())
         self.run_directory.begin(self.settings)
         write_description(
             self.path,
@@ -151,7 +160,7 @@ class Trainer:
             self._publish()  # a kill may have come between a save and its publication
 
     def _resume(self) -> None:
-        saved = shared_step(self.group, self.run_directory)
+        saved = shared_step(self.group, self.run_directory, self.listen)
         if saved is None:
             return
         loop = saved.loop
@@ -169,6 +178,9 @@ class Trainer:
         self.engine.micro_batch, self.engine.passes = as_before(self.settings, loop.environment, chosen, self.group)
         self.engine.sampler.restore(loop.sampler)
         self.standing.resume(loop, self.engine.environment, self.listen)
+        if loop.valid and loop.valid != self._valid_fingerprint:
+            text = "the held-out text is another one than before: its figures are not comparable with those until now"
+            self.listen(Notice(text=text, level="warning"))
 
     def run(self, stop: StopRequest) -> None:
         """Train to the last step."""
@@ -269,6 +281,7 @@ class Trainer:
             vocabulary=self.data.vocabulary.fingerprint,
             environment=self.engine.environment,
             scaler=self.engine.arithmetic.state(),
+            valid=self._valid_fingerprint,
         )
         # The curves up to a step are on disk before the step is: a run never goes on from what they do not show.
         self.log.place(self.step, loop.sampler)

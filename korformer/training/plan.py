@@ -19,6 +19,7 @@ from korformer.events import Event, Listener, Notice, ignore
 from korformer.storage.failures import free_bytes
 from korformer.training import memory
 from korformer.training.engine import TrainingData
+from korformer.training.run_directory import RunDirectory
 from korformer.training.settings import RunSettings
 from korformer.training.trial import WRITES_PER_SAVE, Pace, Trial
 
@@ -39,7 +40,8 @@ class Plan:
         tokenizing_seconds: to tokenize what is not tokenized yet.
         store_bytes: that its tokens will take on disk.
         run_bytes: that the run's folder will take.
-        free_disk_bytes: on the disk of the run's folder, or None where it does not tell.
+        free_disk_bytes: on the disk of the run's folder, with what a run there holds already; None where it does not
+            tell.
         pace: measured, or None where no step was made.
     """
 
@@ -133,7 +135,7 @@ def plan(settings: RunSettings, planned: PlannedData, path: Path, *, listen: Lis
     assert trial.fit is not None
     free = memory.free_bytes(trial.device)
     pace = trial.measure(listen) if trial.fit.fits else None
-    training = settings.training
+    training, free_disk = settings.training, free_bytes(path)
     weights_bytes = memory.BYTES * sum(parameter.numel() for parameter in trial.learner.module.parameters())
     return Plan(
         settings=settings,
@@ -150,7 +152,7 @@ def plan(settings: RunSettings, planned: PlannedData, path: Path, *, listen: Lis
         store_bytes=planned.store_bytes,
         # Every save holds weights and two moments; one more is written before an old one goes.
         run_bytes=((WRITES_PER_SAVE - 1) * (training.keep + 1) + 1) * weights_bytes,
-        free_disk_bytes=free_bytes(path),
+        free_disk_bytes=None if free_disk is None else free_disk + RunDirectory(path).held_bytes(),
         pace=pace,
     )
 

@@ -19,7 +19,11 @@ from torch import Tensor
 
 from korformer.config import Settings, read_toml, to_toml
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
+from korformer.events import Listener, Notice, ignore
+from korformer.model.directory import MODEL_FILES
+from korformer.model.found import WEIGHTS_NAME
 from korformer.storage import (
+    MANIFEST_NAME,
     read_json,
     remove_directory,
     staged_directory,
@@ -44,6 +48,8 @@ MAY_CHANGE = frozenset(
     )
 )  # fmt: skip
 """Settings that a resumed run may have otherwise than before."""
+COURSE = frozenset({"training.learning_rate", "training.warmup_steps", "training.clip"})
+"""Settings that it may have otherwise too, as one that diverged needs; they change what it comes to, which is told."""
 STEP_SIZE = frozenset({"training.batch_size", "training.accumulate"})
 """Settings of which a resumed run keeps the product, the sequences of a step: how they are cut into passes changes
 rounding only."""
@@ -61,6 +67,7 @@ class LoopState:
         seconds: time spent training, over all sittings.
         corpus, vocabulary: identities of what the run trains on.
         environment: what bit-exactness hangs on (torch, threads, processor, device, precision).
+        valid: identity of the held-out text; empty where there is none or nobody kept it.
         scaler: the state of loss scaling, where there is any.
         pending: what was due after the step when a signal came, and is still to be done: "validation", "sample".
     """
@@ -74,6 +81,7 @@ class LoopState:
     corpus: str
     vocabulary: str
     environment: Mapping[str, str]
+    valid: str = ""
     scaler: Mapping[str, float] = field(default_factory=dict)
     pending: Sequence[str] = field(default_factory=list)
 
@@ -107,13 +115,50 @@ class RunDirectory:
         """Write the settings of a new run, or those with which an old one goes on."""
         write_text(self.path / SETTINGS_NAME, to_toml(settings))
 
-    def check_settings(self, settings: RunSettings) -> None:
+    def check_settings(self, settings: RunSettings) -> list[str]:
         """Refuse to go on with settings that would make it another run.
 
+        Returns:
+            What changes its course, each with the old and the new value.
+
         Raises:
-            UsageError: every difference, with the old and the new value.
+            UsageError: every difference that it may not have, likewise.
         """
-        settings_differences(read_toml(self.path / SETTINGS_NAME), settings, may_change=MAY_CHANGE, where=self.path)
+        before = read_toml(self.path / SETTINGS_NAME)
+        return settings_differences(before, settings, may_change=MAY_CHANGE, told=COURSE, where=self.path)
+
+    def require_unused(self) -> None:
+        """Refuse a folder that holds a model, or anything else whose name a run's file has, and no run.
+
+        Raises:
+            UsageError: it does.
+        """
+        names = (*MODEL_FILES, MANIFEST_NAME, METRICS_NAME, STEPS_NAME)
+        taken = [name for name in names if (self.path / name).exists()]
+        if taken and not self.holds_run():
+            raise UsageError(
+                f"holds no run, but {', '.join(taken)}, which a run would overwrite",
+                where=str(self.path),
+                hint="Choose another -o.",
+            )
+
+    def require_steps(self) -> None:
+        """Refuse a run whose steps were taken away: going on would begin it anew, over its model.
+
+        Raises:
+            ModelDirectoryError: it has a model and no saved step.
+        """
+        if self.holds_run() and (self.path / WEIGHTS_NAME).exists() and not self._saved():
+            raise ModelDirectoryError(
+                "the run has a model, and no saved step to go on from",
+                where=str(self._steps),
+                hint="Put back its steps, or begin a new run with another -o.",
+            )
+
+    def held_bytes(self) -> int:
+        """What the run takes on disk already, without its curves."""
+        files = [*self._steps.glob("*/*"), self.path / WEIGHTS_NAME]
+        return sum(file.stat().st_size for file in files if file.is_file())
 
     def save(self, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], loop: LoopState, *, keep: int) -> Path:
         """Write a step durably, then let old ones go until `keep` are left."""
@@ -134,12 +179,20 @@ class RunDirectory:
             elif _is_whole(folder):
                 whole += 1
 
-    def newest(self) -> SavedStep | None:
-        """The newest step that is whole, or None where there is none. Damaged ones are passed over."""
+    def newest(self, listen: Listener = ignore) -> SavedStep | None:
+        """The newest step that is whole, or None where none was ever saved.
+
+        Args:
+            listen: hears a Notice of each damaged step that is passed over.
+
+        Raises:
+            ModelDirectoryError: there are steps, and all are damaged. PathError, ResourceError: one cannot be read.
+        """
         sweep_orphans(self.path)
         if self._steps.is_dir():
             sweep_orphans(self._steps)
-        for folder in self._saved():
+        folders = self._saved()
+        for folder in folders:
             try:
                 verify_manifest(folder, required=STEP_FILES)
                 loop = read_json(folder, "loop.json")
@@ -148,8 +201,14 @@ class RunDirectory:
                     optimizer=load_tensors(folder / "optimizer.safetensors")[0],
                     loop=LoopState(**loop),
                 )
-            except (KorformerError, TypeError):
-                continue
+            except (ModelDirectoryError, TypeError) as error:
+                listen(Notice(text=f"a saved step is passed over: {error}", level="warning"))
+        if folders:
+            raise ModelDirectoryError(
+                f"none of the {len(folders)} saved steps is whole",
+                where=str(self._steps),
+                hint="Put back a copy of one, or begin a new run with another -o.",
+            )
         return None
 
     def _saved(self) -> list[Path]:
@@ -168,35 +227,46 @@ def _is_whole(folder: Path) -> bool:
 
 
 def settings_differences(
-    before: Mapping[str, Any], settings: Settings, *, may_change: frozenset[str], where: Path
-) -> None:
+    before: Mapping[str, Any],
+    settings: Settings,
+    *,
+    may_change: frozenset[str],
+    told: frozenset[str] = frozenset(),
+    where: Path,
+) -> list[str]:
     """Refuse settings that differ from those of a run where they may not.
 
     Args:
         before: what the run's `run.toml` has.
         settings: what is given now.
         may_change: dotted names that may differ.
+        told: others that may, and are returned.
         where: the run.
 
+    Returns:
+        Every difference of `told`, with the old and the new value.
+
     Raises:
-        UsageError: every difference, with the old and the new value.
+        UsageError: every difference that may not be, likewise.
     """
     old, new = _flat(before), _flat(settings.model_dump(mode="json"))
     # A run from before a setting existed had what is the default now.
     old = {**_flat(type(settings)().model_dump(mode="json")), **old}
     if old.keys() >= STEP_SIZE and new.keys() >= STEP_SIZE and _sequences(old) == _sequences(new):
         may_change |= STEP_SIZE
-    differences = [
-        f"{key} was {_shown(old.get(key))}, now {_shown(new.get(key))}"
+    found = {
+        key: f"{key} was {_shown(old.get(key))}, now {_shown(new.get(key))}"
         for key in sorted(old.keys() | new.keys())
         if key not in may_change and old.get(key) != new.get(key)
-    ]
+    }
+    differences = [difference for key, difference in found.items() if key not in told]
     if differences:
         raise UsageError(
             "the run here has other settings: " + "; ".join(differences),
             where=str(where),
             hint="Give the old values to go on with it, or another -o to begin a new run.",
         )
+    return [difference for key, difference in found.items() if key in told]
 
 
 def read_saved_step(path: Path) -> SavedStep:

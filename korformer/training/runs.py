@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ def is_run(path: Path) -> bool:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:
-    """The runs that `paths` are or hold, each once, those with the latest news last.
+    """The runs that `paths` are or hold, each once, those with the latest news last; runs of one name by their paths.
 
     Args:
         paths: folders; one that is a run stands for itself, any other for the runs in it, up to `DEEPEST` folders deep.
@@ -154,6 +155,10 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
             run = Run.at(folder, None if folder == path else str(folder.relative_to(path)))
             run.refresh()
             found.setdefault(folder.resolve(), run)
+    names = Counter(run.name for run in found.values())
+    for run in found.values():
+        if names[run.name] > 1:
+            run.name = str(run.path)
     return sorted(found.values(), key=lambda run: run.updated)
 
 

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from korformer.errors import UsageError
+from korformer.events import Listener
 from korformer.model import devices
 from korformer.training.distributed import ALONE, Group
 from korformer.training.run_directory import LoopState, RunDirectory, SavedStep
@@ -96,12 +97,15 @@ def require_same(group: Group, identities: Mapping[str, str]) -> None:
         )
 
 
-def shared_step(group: Group, run: RunDirectory) -> SavedStep | None:
-    """The newest whole step of a run, which the first process reads and all of them get; None where there is none."""
+def shared_step(group: Group, run: RunDirectory, listen: Listener) -> SavedStep | None:
+    """The newest whole step of a run, which the first process reads and all of them get; None where there is none.
+
+    Errors and what `listen` hears as of `RunDirectory.newest`.
+    """
     found: list[SavedStep] = []
 
     def read() -> dict[str, Any] | None:
-        saved = run.newest()
+        saved = run.newest(listen)
         if saved is None:
             return None
         found.append(saved)

@@ -81,6 +81,7 @@ class Standing:
         vocabulary: str,
         environment: Mapping[str, str],
         scaler: Mapping[str, float],
+        valid: str = "",
     ) -> LoopState:
         """What a save keeps of it, with what the caller knows."""
         return LoopState(
@@ -93,6 +94,7 @@ class Standing:
             corpus=corpus,
             vocabulary=vocabulary,
             environment=environment,
+            valid=valid,
             scaler=scaler,
             pending=self.pending,
         )

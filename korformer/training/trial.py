@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from korformer.errors import PathError
 from korformer.events import Listener, Progress, ignore
 from korformer.model.products import fast_products
-from korformer.storage.failures import existing_parent
+from korformer.storage.failures import existing_parent, failure
 from korformer.training.engine import Engine
 from korformer.training.memory import BYTES
 from korformer.training.meter import peak_memory_bytes
@@ -135,5 +134,5 @@ class Trial(Engine):
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise PathError(f"cannot be written ({error.strerror})", where=str(self.path)) from error
+            raise failure(error, self.path) from error
         return (time.monotonic() - started) * WRITES_PER_SAVE * size / PROBE_BYTES

@@ -83,6 +83,8 @@ def test_the_layout_follows_the_name(run: Callable[..., tuple[int, str, str]]) -
     assert Path("out.txt").read_text(encoding="utf-8") == "\n\n".join(DOCUMENTS) + "\n\n"
     run("a.txt", "-o", "out.txt", "--format", "jsonl")
     assert texts("out.txt") == DOCUMENTS
+    run("a.txt", "-o", "out.txt.jsonl")
+    assert texts("out.txt.jsonl") == DOCUMENTS
 
 
 def test_the_output_is_compressed_as_its_name_says(run: Callable[..., tuple[int, str, str]]) -> None:

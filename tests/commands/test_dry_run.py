@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,9 @@ def test_a_disk_that_is_too_small_is_exit_code_6(run: Run, monkeypatch: pytest.M
     [
         (["--corpus", "none.txt"], 1, "none.txt"),
         (["--corpus", "-"], 2, "standard input"),
+        (["--corpus", "pipe"], 2, "cannot read a pipe"),
+        (["--corpus", "train.txt", "--valid", "train.txt", "--valid-split", "0.1"], 2, "Give one of them"),
+        (["--corpus", "train.txt", "--strict"], 2, "--strict: is not for --dry-run"),
         (["--corpus", "empty.txt"], 3, "no text"),
         (["--corpus", "train.txt", "--set", "training.device=cuda"], 2, "no CUDA device"),
         (["--corpus", "train.txt", "--set", "training.micro_batch=0"], 2, "training.micro_batch"),
@@ -100,6 +104,7 @@ def test_a_disk_that_is_too_small_is_exit_code_6(run: Run, monkeypatch: pytest.M
 )
 def test_bad_input_is_one_message_and_its_exit_code(run: Run, arguments: list[str], code: int, message: str) -> None:
     Path("empty.txt").touch()
+    os.mkfifo("pipe")
     before = files()
     got, out, err = run(*arguments)
     assert (got, out) == (code, "")

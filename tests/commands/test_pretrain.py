@@ -128,6 +128,17 @@ def test_a_shell_glob_after_corpus_is_one_corpus(run: Run, folder: Path) -> None
     assert "train.txt, more.txt" in Path("run/README.md").read_text(encoding="utf-8")
 
 
+def test_a_shell_glob_after_valid_is_held_out(run: Run, folder: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text(f"다리가 {name} 너머에 서 있다.\n", encoding="utf-8")
+    line = ["--vocab", "vocab", "--corpus", "train.txt", "--valid", "a.txt", "b.txt", "-o", "run", "--steps", "1"]
+    code, _, err = run(*line, *SMALL)
+    assert code == 0, err
+    card = Path("run/README.md").read_text(encoding="utf-8")
+    assert "train.txt" in card
+    assert "b.txt" not in card
+
+
 def test_default_folder_and_presets(run: Run) -> None:
     assert run("--list-presets")[1].splitlines()[0].startswith("tiny ")
     code, out, _ = run("--preset", "gpt3-small", "--print-config", "--set", "training.batch_size=3", "--steps", "7")
@@ -167,6 +178,7 @@ def test_a_file_of_settings(run: Run) -> None:
         (["--vocab", "vocab", "--corpus", "cp949.txt"], 3, "cp949"),
         (["--vocab", "vocab", "--corpus", "nothing"], 3, "nothing"),
         (["--corpus", "train.txt"], 2, "--vocab missing"),
+        (["--vocab", "vocab", "--corpus", "train.txt", "--json"], 2, "--json: is for --dry-run only"),
         (["--vocab", "vocab"], 2, "--corpus missing"),
         (["--vocab", "vocab", "--corpus", "train.txt", "--config", "none.toml"], 1, "none.toml"),
         (["--vocab", "vocab", "--corpus", "train.txt", "-o", "train.txt"], 1, "train.txt"),

@@ -148,6 +148,16 @@ def test_tensorboard_reads_what_is_written_for_it(run: Run) -> None:
     assert losses[0].wall_time == 1.7e9 + 1
 
 
+def test_runs_of_one_name_go_into_folders_of_their_own(run: Run, tmp_path: Path) -> None:
+    places = [tmp_path / sweep / "seed-0" for sweep in ("first", "second")]
+    for place in places:
+        write_run(place)
+    code, out, _ = run(*map(str, places), "--tensorboard", "logs")
+    assert code == 0
+    assert sorted(out.splitlines()) == sorted(str(Path("logs") / place.relative_to("/")) for place in places)
+    assert len(list(Path("logs").rglob("*.korformer"))) == 2
+
+
 @pytest.mark.parametrize(("package", "option"), [("matplotlib", "--export"), ("tensorboard", "--tensorboard")])
 def test_what_is_not_installed_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, package: str, option: str) -> None:
     write_run(Path("checkpoints/a"))

@@ -27,6 +27,9 @@ def objects(reader: TextReader) -> Iterator[tuple[int, dict[str, Any]]]:
             what = error.msg.removesuffix(" starting at")
             reader.reject(f"malformed JSON at character {error.colno:,}: {what}", line=number)
             continue
+        except ValueError as error:  # a number of more digits than Python reads
+            reader.reject(f"malformed JSON: {error}", line=number)
+            continue
         except RecursionError:
             reader.reject("malformed JSON: nested too deeply", line=number)
             continue

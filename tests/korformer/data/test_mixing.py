@@ -132,12 +132,16 @@ def test_names_before_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert named_sources(["/x=1.txt", "9=a"]) == {"": ["/x=1.txt", "9=a"]}
     (tmp_path / "wiki=a.txt").write_text("글", encoding="utf-8")
     assert named_sources(["wiki=a.txt"]) == {"": ["wiki=a.txt"]}
+    (tmp_path / "run=1").mkdir()
+    assert named_sources(["run=1/*.txt"]) == {"": ["run=1/*.txt"]}
     with pytest.raises(UsageError, match=r"c\.txt belongs to no corpus"):
         named_sources(["wiki=b.txt", "c.txt"])
 
 
 def test_weights_belong_to_corpora(stores: dict[str, TokenStore]) -> None:
-    with pytest.raises(UsageError, match=r"called wikki \(did you mean wiki\?\); wiki has none; tales has none"):
+    with pytest.raises(
+        UsageError, match=r"called wikki \(did you mean wiki\?\); wiki has no weight; tales has no weight"
+    ):
         mixture(stores, {"wikki": 1, "law": 2})
     assert mixture({"": stores["law"]}, {}) is stores["law"]
     with pytest.raises(UsageError, match="no corpus is called law"):

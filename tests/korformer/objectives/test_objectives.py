@@ -1,7 +1,12 @@
+import math
 from pathlib import Path
 
+import pytest
+
 import korformer.objectives
+from korformer.errors import InputError
 from korformer.objectives import objective_named, objectives
+from korformer.objectives._encoder import perplexity
 from korformer.training.settings import run_settings
 
 
@@ -24,3 +29,10 @@ def test_every_setting_is_documented() -> None:
         for field, its in objective.settings.model_fields.items():
             assert its.description, f"{name}.{field}"
         run_settings(name, {})
+
+
+def test_the_perplexity_of_a_model_gone_astray_is_a_number() -> None:
+    assert perplexity(20.0, 10) == pytest.approx(math.exp(2.0))
+    assert 1e300 < perplexity(1e6, 10) < math.inf
+    with pytest.raises(InputError, match="no text to measure"):
+        perplexity(0.0, 0)

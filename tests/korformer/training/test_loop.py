@@ -146,8 +146,8 @@ def test_what_is_not_the_same_run_is_refused(data: TrainingData, tmp_path: Path)
     before = weights(run)
     with pytest.raises(UsageError, match="holds a run already"):
         pretrain(settings(steps=4), data, run, resume=False)
-    with pytest.raises(UsageError, match=r"training.learning_rate was 0.001, now 0.5"):
-        pretrain(settings(steps=4, learning_rate=0.5), data, run)
+    with pytest.raises(UsageError, match=r"training.weight_decay was 0.1, now 0.5"):
+        pretrain(settings(steps=4, weight_decay=0.5), data, run)
     other = build_store(["다른 글이다.", "또 다른 글이다."] * 20, data.vocabulary, tmp_path / "other")
     with pytest.raises(UsageError, match="had another corpus"):
         pretrain(settings(steps=4), replace(data, store=other), run)
@@ -239,3 +239,31 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert engine.choose_device("auto") == torch.device("cpu")
     with pytest.raises(UsageError, match="no CUDA device"):
         engine.choose_device("cuda")
+
+
+def test_a_run_that_diverged_goes_on_more_slowly(data: TrainingData, tmp_path: Path) -> None:
+    run = pretrain(settings(steps=2), data, tmp_path / "run")
+    heard: list[Event] = []
+    pretrain(settings(steps=4, learning_rate=1e-5), data, run, listen=heard.append)
+    texts = [event.text for event in heard if isinstance(event, Notice)]
+    assert "the run goes on otherwise: training.learning_rate was 0.001, now 1e-05" in texts
+    assert [event.step for event in heard if isinstance(event, Step)] == [3, 4]
+
+
+def test_another_held_out_text_is_told(data: TrainingData, tmp_path: Path) -> None:
+    run = pretrain(settings(steps=2), data, tmp_path / "run")
+    other = build_store(["다른 글이다.", "또 다른 글이다."], data.vocabulary, tmp_path / "other")
+    for valid, told in ((data.valid, False), (other, True)):
+        heard: list[Event] = []
+        pretrain(settings(steps=3), replace(data, valid=valid), run, listen=heard.append)
+        texts = [event.text for event in heard if isinstance(event, Notice)]
+        assert any("held-out text is another one" in text for text in texts) is told
+
+
+def test_another_model_in_the_folder_stays(data: TrainingData, tmp_path: Path) -> None:
+    run = pretrain(settings(steps=1), data, tmp_path / "run")
+    (run / "run.toml").unlink()
+    before = (run / "model.safetensors").read_bytes()
+    with pytest.raises(UsageError, match=r"holds no run, but config\.json"):
+        pretrain(settings(steps=1), data, run)
+    assert (run / "model.safetensors").read_bytes() == before

@@ -96,7 +96,7 @@ def test_a_place_that_cannot_be_written_to_is_told(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "existing_parent", lambda path: tmp_path / "gone")
-    with pytest.raises(PathError, match="run: cannot be written"):
+    with pytest.raises(PathError, match="run: cannot write it"):
         plan(settings(), planned(data), tmp_path / "run")
 
 

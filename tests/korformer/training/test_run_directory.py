@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from korformer.errors import ModelDirectoryError, UsageError
+from korformer.events import Event, Notice
 from korformer.training.run_directory import LoopState, RunDirectory, read_saved_step
 from korformer.training.settings import run_settings
 
@@ -48,9 +49,14 @@ def test_a_damaged_step_is_passed_over(tmp_path: Path, name: str, damage: str) -
         path.write_bytes(data[:-3])
     else:
         path.unlink()
-    newest = run.newest()
+    heard: list[Event] = []
+    newest = run.newest(heard.append)
     assert newest is not None
     assert newest.loop.step == 5
+    (told,) = heard
+    assert isinstance(told, Notice)
+    assert told.level == "warning"
+    assert "00000010" in told.text
 
 
 def test_damaged_steps_do_not_count_as_kept(tmp_path: Path) -> None:
@@ -84,3 +90,54 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     assert "training.seed was 1, now 2" in message
     assert "data.pack_tokens was not given, now 8" in message
     assert "steps" not in message
+
+
+def test_a_run_whose_steps_are_all_damaged_does_not_begin_anew(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for step in (5, 10):
+        save(run, step)
+        (tmp_path / "steps" / f"{step:08d}" / "loop.json").unlink()
+    with pytest.raises(ModelDirectoryError, match="none of the 2 saved steps is whole"):
+        run.newest()
+
+
+def test_a_run_whose_steps_were_taken_away_does_not_begin_anew(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.begin(run_settings("ar", {}))
+    run.require_steps()
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelDirectoryError, match="no saved step to go on from"):
+        run.require_steps()
+    save(run, 5)
+    run.require_steps()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "README.md", "manifest.json", "steps"])
+def test_what_is_no_run_is_not_written_over(tmp_path: Path, name: str) -> None:
+    run = RunDirectory(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    run.require_unused()
+    (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=f"holds no run, but {name}"):
+        run.require_unused()
+    run.begin(run_settings("ar", {}))
+    run.require_unused()
+
+
+def test_what_a_run_holds_is_counted(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert run.held_bytes() == 0
+    save(run, 5)
+    (tmp_path / "model.safetensors").write_bytes(bytes(100))
+    files = (tmp_path / "steps" / "00000005").iterdir()
+    assert run.held_bytes() == 100 + sum(file.stat().st_size for file in files)
+
+
+def test_the_pace_of_learning_may_change_and_is_told(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.begin(run_settings("ar", {}))
+    slower = run_settings("ar", {"training": {"learning_rate": 1e-5, "warmup_steps": 7, "steps": 9}})
+    told = run.check_settings(slower)
+    assert [text.split(" ")[0] for text in told] == ["training.learning_rate", "training.warmup_steps"]
+    assert "now 1e-05" in told[0]
+    assert run.check_settings(run_settings("ar", {"training": {"steps": 9}})) == []

@@ -75,6 +75,12 @@ def test_other_folders_are_passed_over_and_broken_runs_are_listed(tmp_path: Path
     )
 
 
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    places = [begun(tmp_path / sweep / "seed-0") for sweep in ("first", "second")]
+    other = begun(tmp_path / "other")
+    assert {run.name for run in find_runs([*places, other])} == {*map(str, places), "other"}
+
+
 @pytest.mark.parametrize("name", ["none", "file"])
 def test_what_is_no_folder_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()

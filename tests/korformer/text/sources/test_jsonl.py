@@ -41,6 +41,7 @@ def test_empty_texts_are_counted_and_left_out(read: Any) -> None:
         ('{"body": "나"}', 'without a "text" string (its keys: body)'),
         ('{"text": 3}', 'without a "text" string'),
         ("[" * 100_000, "nested too deeply"),
+        ('{"n": ' + "9" * 5000 + "}", "malformed JSON: Exceeds the limit"),
     ],
 )
 def test_a_malformed_line_is_told_with_its_number_or_skipped(read: Any, line: str, what: str) -> None:

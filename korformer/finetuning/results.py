@@ -23,6 +23,7 @@ class Outcome:
 
     Attributes:
         seed: of the run.
+        data: identity of what it was trained and validated on.
         headline: name of the figure that chose the checkpoint.
         best_step: step of the checkpoint.
         metrics: its figures on the held-out data, the headline first.
@@ -32,6 +33,7 @@ class Outcome:
     """
 
     seed: int
+    data: str
     headline: str
     best_step: int
     metrics: Mapping[str, float]
@@ -79,8 +81,8 @@ class Results:
         return max(self.outcomes, key=lambda outcome: outcome.score)
 
     def summary(self) -> dict[str, tuple[float, float | None]]:
-        """Mean and sample standard deviation of each figure over the seeds, NaN where it is no number in one of them; no
-        deviation of a single one.
+        """Mean and sample standard deviation of each figure over the seeds, no deviation of a single one; both are NaN
+        where the figure is no number in one of them.
         """
         figures = {}
         for name in self.best.metrics:

@@ -14,6 +14,7 @@ import torch
 from korformer import tasks
 from korformer.errors import PathError, UsageError
 from korformer.events import Listener, Notice, Saved, ignore
+from korformer.finetuning.folders import check_output, check_run, require_same_data, run_folders
 from korformer.finetuning.loop import FineTuner
 from korformer.finetuning.results import Outcome, Results, card
 from korformer.finetuning.settings import FinetuneSettings
@@ -54,14 +55,13 @@ def finetune(
 
     Raises:
         PathError, InputError: data or output cannot be read, used or written; nothing was trained.
-        UsageError: settings do not fit together, or the folder holds another run.
+        UsageError: settings do not fit together, or the folder holds another run or another model.
         ResourceError, DivergedError, InterruptedRun: see `FineTuner.run`.
     """
     if seeds < 1:
         raise UsageError(f"must be at least 1, not {seeds}", where="--seeds")
+    check_output(path, settings, base.path if base is not None else None, seeds=seeds, resume=resume)
     check_writable(path)
-    if not resume and (path / SETTINGS_NAME).exists():
-        raise UsageError("holds a run already", where=str(path), hint="Choose another -o, or resume it.")
     if settings.training.threads is not None:
         torch.set_num_threads(settings.training.threads)
     request = CourseRequest(
@@ -103,8 +103,7 @@ def finetune_course(
     with stop_on_signal() as stop, ExitStack() as held:
         if seeds > 1:
             held.enter_context(lock_directory(path))
-        for seed in range(first, first + seeds):
-            folder = path if seeds == 1 else path / f"seed-{seed}"
+        for seed, folder in enumerate(run_folders(path, first, seeds), first):
             of_seed = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
             if seeds > 1:
                 listen(Notice(text=f"seed {seed}, run {seed - first + 1} of {seeds}"))
@@ -135,7 +134,8 @@ def _run(
         tuner = FineTuner(course, settings, vocabulary, data, folder, listen, stop)
         done = Outcome.read(folder)
         if done is not None:
-            tuner.check()
+            check_run(folder, settings)
+            require_same_data(done.data, course.fingerprint, folder)
             listen(Notice(text=f"the run in {folder} is finished; its results are taken as they are"))
             return done
         return tuner.run()

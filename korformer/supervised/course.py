@@ -74,7 +74,7 @@ class Course(ABC):
         headline: name of the figure that tells which checkpoint is best.
         objective: what config.json tells that the model was trained for before.
         description: the task as config.json tells it; None where it stays a plain language model.
-        fingerprint: identity of the training data as the model reads it.
+        fingerprint: identity of the training data as the model reads it, and of the validation data.
         facts: counts for people, such as the number of examples.
         training: what config.json tells under "training" besides.
         measure_first: whether the model is measured before the first step.
@@ -170,7 +170,7 @@ class SupervisedCourse(Course):
         self._windows = self.solver.training_windows(train)
         _tell_unused(self._windows, len(train), request.train, listen)
         self._valid_examples, self._valid_windows = valid, self.solver.windows(valid)
-        self.fingerprint = fingerprint_of(self._windows)
+        self.fingerprint = fingerprint_of(self._windows, valid)
         tell_shared(self._windows, self._valid_windows, listen)
         self.facts = {
             "training_examples": len(train),
@@ -194,12 +194,20 @@ class SupervisedCourse(Course):
     def begin(self, seed: int) -> None:
         """New weights for what has none, those of the base for the rest."""
         base = self._request.base
-        same_task = base is not None and task_of(base) == self.description
-        begin_weights(self.model, base.model if base is not None else None, seed, with_heads=same_task)
+        model = base.model if base is not None else None
+        begin_weights(self.model, model, seed, with_heads=base is not None and self._knows(base))
         if self._settings.frozen:
             for name, parameter in self.module.named_parameters():
                 parameter.requires_grad_(name.startswith("heads."))
         self._steps = Steps(self._lengths, self._settings, seed)
+
+    def _knows(self, base: LoadedModel) -> bool:
+        """Whether a model has learnt the task already, with the same labels and heads of the same shape."""
+        before, now = task_of(base), self.description
+        if before is None or now is None or (before.name, before.facts) != (now.name, now.facts):
+            return False
+        heads = base.model.heads
+        return all(name in heads and heads[name].spec == spec for name, spec in self.solver.heads.items())
 
     @property
     def steps(self) -> int:

@@ -83,7 +83,7 @@ class LmCourse(Course):
         self.training = {
             "pack_tokens": self._pack_tokens, "objective": objective_settings.model_dump(mode="json")
         }  # fmt: skip
-        self.fingerprint = self._store.fingerprint
+        self.fingerprint = f"{self._store.fingerprint} {self._valid.fingerprint}"
         self.facts = {
             "training_documents": self._store.documents,
             "training_tokens": self._store.tokens,

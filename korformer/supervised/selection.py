@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from korformer.data.order import Order
 from korformer.events import Listener, Notice
 from korformer.randomness import seed_of
 from korformer.supervised.batches import Window
+
+if TYPE_CHECKING:
+    from korformer.supervised.task import Example
 
 SELECTION_SEED = 0
 """Key of which examples are used where not all are: the same for every run."""
@@ -38,10 +41,20 @@ def tell_shared(train: Sequence[Window], valid: Sequence[Window], listen: Listen
         listen(Notice(text=text, level="warning"))
 
 
-def fingerprint_of(windows: Sequence[Window]) -> str:
-    """Identity of windows with their targets."""
+def fingerprint_of(train: Sequence[Window], valid: Sequence[Example]) -> str:
+    """Identity of what a run learns and is measured on, wherever the files lie.
+
+    Args:
+        train: the windows that it learns, with their targets.
+        valid: the examples that it is measured on.
+    """
     digest = hashlib.sha256()
-    for window in windows:
+    for window in train:
         digest.update(np.ascontiguousarray(window.tokens, np.int64).tobytes())
-        digest.update(repr(window.target).encode("utf-8", "surrogatepass"))
+        target = window.target
+        whole = target.tolist() if isinstance(target, np.ndarray) else target  # an array's repr leaves its middle out
+        digest.update(repr(whole).encode("utf-8", "surrogatepass"))
+    for example in valid:
+        content = {name: value for name, value in vars(example).items() if name != "place"}
+        digest.update(repr(content).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

@@ -208,8 +208,9 @@ def test_a_folder_of_another_run_is_refused_with_the_difference(
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
 
-def test_other_training_data_is_refused(
-    settled: Settled, vocabulary: Vocabulary, files: Files, tmp_path: Path, stop: StopRequest
+@pytest.mark.parametrize("other", ["train", "valid"])
+def test_other_data_are_refused(
+    settled: Settled, vocabulary: Vocabulary, files: Files, tmp_path: Path, stop: StopRequest, other: str
 ) -> None:
     def interrupt(event: Event) -> None:
         if isinstance(event, Step):
@@ -217,8 +218,17 @@ def test_other_training_data_is_refused(
 
     with pytest.raises(InterruptedRun):
         run(settled(), vocabulary, files, tmp_path / "run", listen=interrupt)
-    with pytest.raises(UsageError, match="another training data"):
-        run(settled(), vocabulary, {**files, "train.tsv": files["valid.tsv"]}, tmp_path / "run", listen=ignore)
+    copied = tmp_path / f"{other}.tsv"  # under another name they are the same
+    copied.write_bytes(Path(files[f"{other}.tsv"][0]).read_bytes())
+    changed = {**files, f"{other}.tsv": [str(copied)]}
+    text = copied.read_text(encoding="utf-8")
+    for state in ("unfinished", "finished"):
+        copied.write_text(text.replace("\t1\n", "\t0\n", 1), encoding="utf-8")
+        with pytest.raises(UsageError, match="another set of training and validation data"):
+            run(settled(), vocabulary, changed, tmp_path / "run", listen=ignore)
+        copied.write_text(text, encoding="utf-8")
+        outcome = run(settled(), vocabulary, changed, tmp_path / "run", listen=ignore)
+        assert outcome.step == 15, state
 
 
 def test_a_run_that_diverges_is_told_and_keeps_what_was_saved(

@@ -10,7 +10,7 @@ from korformer.finetuning.settings import finetune_settings
 def outcome(seed: int, **metrics: float) -> Outcome:
     headline = next(iter(metrics))
     return Outcome(
-        seed=seed, headline=headline, best_step=5, metrics=metrics, step=9, steps=10, tokens=100, seconds=1.5
+        seed=seed, data="d", headline=headline, best_step=5, metrics=metrics, step=9, steps=10, tokens=100, seconds=1.5
     )
 
 

@@ -4,13 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from korformer.errors import InputError, UsageError
 from korformer.events import Event, Notice, Progress
 from korformer.model.config import ModelConfig
+from korformer.model.directory import LoadedModel
+from korformer.supervised.batches import Window
 from korformer.supervised.course import CourseRequest, SupervisedCourse
-from korformer.supervised.selection import chosen_examples
+from korformer.supervised.selection import chosen_examples, fingerprint_of
 from korformer.supervised.settings import ExampleSettings, LearningSettings
 from korformer.tasks.classify import TASK
 from korformer.tasks.korquad import TASK as KORQUAD
@@ -144,9 +148,7 @@ def test_examples_that_fit_into_no_window_are_told(requested: Requested, tmp_pat
     def course(*answers: int) -> list[Notice]:
         (tmp_path / "q.json").write_text(questions(*answers), encoding="utf-8")
         files = [str(tmp_path / "q.json")]
-        request = replace(
-            requested(data={"max_tokens": 32}), train=files, valid=files, task=KORQUAD.settings()
-        )
+        request = replace(requested(data={"max_tokens": 32}), train=files, valid=files, task=KORQUAD.settings())
         heard: list[Event] = []
         SupervisedCourse(KORQUAD, request, heard.append)
         return [event for event in heard if isinstance(event, Notice)]
@@ -156,3 +158,38 @@ def test_examples_that_fit_into_no_window_are_told(requested: Requested, tmp_pat
     assert told.text.startswith("1 of 2 training examples are left out")
     with pytest.raises(InputError, match="nothing can be learnt from its 1 examples"):
         course(190)
+
+
+def test_the_identity_of_the_data_tells_every_target(requested: Requested) -> None:
+    def tagged(tags: np.ndarray) -> Window:
+        return Window(example=0, tokens=np.arange(3), target=tags)
+
+    tags = np.zeros(3000, np.int64)
+    other = tags.copy()
+    other[1500] = 1
+    assert fingerprint_of([tagged(tags)], []) == fingerprint_of([tagged(tags.copy())], [])
+    assert fingerprint_of([tagged(tags)], []) != fingerprint_of([tagged(other)], [])
+    one, again, two = (SupervisedCourse(TASK, requested(valid=(("종", label),))) for label in ("적다", "적다", "많다"))
+    assert one.fingerprint == again.fingerprint != two.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("sections", "kept"),
+    [({}, True), ({"data": {"max_tokens": 32}}, True), ({"training": {"seed": 5}}, True), ({"rows": 3}, False)],
+)
+def test_a_model_of_the_same_task_and_labels_keeps_its_head(
+    requested: Requested, tmp_path: Path, vocabulary: Vocabulary, sections: dict[str, Any], kept: bool
+) -> None:
+    first = SupervisedCourse(TASK, requested())
+    assert first.description is not None
+    with torch.no_grad():
+        first.model.heads["classify"].out.weight.fill_(3.0)
+    base = LoadedModel(
+        model=first.model, vocabulary=vocabulary, path=tmp_path, config_json={"task": first.description.as_json()}
+    )
+    more = [("종", "보통"), ("길", "적다"), ("불", "많다")][: sections.pop("rows", 0)]
+    request = replace(requested(**sections), base=base)
+    if more:
+        Path(request.train[0]).write_text("".join(f"{text}\t{label}\n" for text, label in more), encoding="utf-8")
+    course = SupervisedCourse(TASK, request)
+    assert bool((course.model.heads["classify"].out.weight == 3.0).all()) == kept

@@ -11,8 +11,7 @@ from pathlib import Path
 from korformer.config import read_toml
 from korformer.errors import UsageError
 from korformer.finetuning.settings import FinetuneSettings
-from korformer.model.found import CONFIG_NAME, WEIGHTS_NAME
-from korformer.training.run_directory import SETTINGS_NAME, settings_differences
+from korformer.training.run_directory import SETTINGS_NAME, RunDirectory, settings_differences
 
 MAY_CHANGE = frozenset(f"training.{name}" for name in ("device", "threads", "precision", "reversible"))
 """Settings that a run which goes on may have otherwise than before."""
@@ -40,8 +39,8 @@ def check_output(path: Path, settings: FinetuneSettings, base: Path | None, *, s
         resume: whether runs that are there may go on.
 
     Raises:
-        UsageError: `path` is the base, a model directory that no such run made, a run of another kind or of other
-            settings, or holds a run where `resume` is False.
+        UsageError: `path` is the base, has a model or other files that no such run made, a run of another kind or of
+            other settings, or a run where `resume` is False.
     """
     folders = run_folders(path, settings.training.seed, seeds)
     may_change = MAY_CHANGE if seeds == 1 else MAY_CHANGE | _SEED  # which is in the folders' names
@@ -54,10 +53,10 @@ def check_output(path: Path, settings: FinetuneSettings, base: Path | None, *, s
         if not resume and folder in folders and _holds_run(folder):
             raise UsageError("holds a run already", where=str(folder), hint="Choose another -o, or resume it.")
         check_run(folder, settings, may_change=may_change)
+        if folder != path or not others:
+            RunDirectory(folder).require_unused()
     if seeds > 1 and _holds_run(path):
         raise UsageError("holds the run of a single seed", where=str(path), hint=_HINT)
-    if _holds_model(path) and not _holds_run(path) and not others:
-        raise UsageError("is a model directory that fine-tuning did not make", where=str(path), hint=_HINT)
 
 
 def check_run(folder: Path, settings: FinetuneSettings, *, may_change: frozenset[str] = MAY_CHANGE) -> None:
@@ -90,7 +89,3 @@ def require_same_data(before: str, now: str, folder: Path) -> None:
 
 def _holds_run(folder: Path) -> bool:
     return (folder / SETTINGS_NAME).exists()
-
-
-def _holds_model(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (CONFIG_NAME, WEIGHTS_NAME))

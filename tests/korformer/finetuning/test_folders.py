@@ -46,7 +46,7 @@ def test_other_models_are_refused(settled: Settled, tmp_path: Path, seeds: int) 
     with pytest.raises(UsageError, match="holds a run of pretraining"):
         tried(settled(), pretrained, seeds=seeds)
     copied = begun(tmp_path / "copied")
-    with pytest.raises(UsageError, match="is a model directory that fine-tuning did not make"):
+    with pytest.raises(UsageError, match="holds no run, but model.safetensors, which a run would overwrite"):
         tried(settled(), copied, seeds=seeds)
     (tmp_path / "link").symlink_to(copied)
     with pytest.raises(UsageError, match="is the model to begin with"):

@@ -12,13 +12,13 @@ from korformer.errors import UsageError
 
 
 def command(
+    line: typer.Context,
     data: Annotated[
         list[str] | None,
         typer.Option(
             "--data", metavar="FILE...", help="Data to measure on: files, directories, globs or -; compressed or not."
         ),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
     task: Annotated[
         str,
         typer.Option(
@@ -87,8 +87,8 @@ def command(
     from korformer.storage import check_new
 
     tasks.check(task)
-    # A shell turns `--data *.txt` into one option value and arguments; all of them are data.
-    sources = [*(data or []), *(more or [])]
+    _refuse_without_use(task, line)
+    sources = data or []
     if not sources and tasks.needs_data(task):
         raise UsageError("needed", where="--data", hint="Give files, directories, globs or - for stdin.")
     if score is not None and predictions is not None:
@@ -126,3 +126,19 @@ def command(
         if predictions is not None:
             write_predictions(predictions, report, listen)
     show(report, json_output=json_output, plot=plot)
+
+
+def _refuse_without_use(task: str, line: typer.Context) -> None:
+    """Stop where an option was given that says nothing to the task: its figures would pass for something else."""
+    from korformer import tasks
+
+    without_use = tasks.options_without_use(task)
+    given = [
+        max(parameter.opts, key=len)
+        for parameter in line.command.params
+        if parameter.name is not None
+        and getattr(line.get_parameter_source(parameter.name), "name", None) == "COMMANDLINE"
+        and without_use.intersection(parameter.opts)
+    ]
+    if given:
+        raise UsageError(f"{' and '.join(given)} say nothing to it", where=f"--task {task}", hint="Leave that out.")

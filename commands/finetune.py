@@ -37,10 +37,9 @@ def command(
     train: Annotated[
         list[str] | None, typer.Option(metavar="FILE...", help="Training examples; may be given again.")
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
     valid: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Examples that choose the best checkpoint; may be given again."),
+        typer.Option(metavar="FILE...", help="Examples that choose the best checkpoint; may be given again."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Run folder [default: checkpoints/TASK-MODEL].")
@@ -72,14 +71,19 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
     """Learn a task from examples. The best checkpoint stays. Ctrl-C saves; the same command goes on."""
-    sources = [*(train or []), *(more or [])]
-    needed = {"--task": task, "--train": sources, "--valid": valid}
+    needed = {"--task": task, "--train": train, "--valid": valid}
     missing = [name for name, given in needed.items() if not given and not (print_config and name != "--task")]
     if missing or task is None:
         raise UsageError(
             f"{' and '.join(missing)} missing",
             where="finetune",
             hint="For example: korformer finetune -m DIR --task classify --train train.tsv --valid valid.tsv",
+        )
+    if plot and seeds > 1:
+        raise UsageError(
+            "draws the curves of one run",
+            where="--plot, --seeds",
+            hint="`korformer runs DIR` draws those of several, while they train too.",
         )
     from korformer import tasks
 
@@ -97,7 +101,7 @@ def command(
         vocabulary,
         base,
         output or Path("checkpoints") / _default_name(task, model, preset, config, scratch=scratch),
-        train=sources,
+        train=train or [],
         valid=valid or [],
         seeds=seeds,
         resume=resume is Resume.auto,
@@ -183,7 +187,7 @@ def _finetune(
     from korformer.commands.console import reporting
     from korformer.finetuning.runs import finetune
 
-    with reporting(quiet=quiet, plot=path if plot and seeds == 1 else None) as listen:
+    with reporting(quiet=quiet, plot=path if plot else None) as listen:
         results = finetune(
             settings,
             vocabulary,

@@ -71,9 +71,15 @@ _WHAT = (
 class PasskeySettings(Settings):
     """What is hidden where."""
 
-    lengths: tuple[Annotated[int, Field(ge=SHORTEST_TOKENS)], ...] | None = None
+    lengths: Annotated[tuple[Annotated[int, Field(ge=SHORTEST_TOKENS)], ...], Field(min_length=1)] | None = None
     """Tokens of the texts; 256, 512, … up to the window if not given."""
-    depths: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    depths: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (
+        0.0,
+        0.25,
+        0.5,
+        0.75,
+        1.0,
+    )
     """Where the number stands: 0 at the beginning, 1 just before the question."""
     trials: Annotated[int, Field(ge=1)] = 4
     """Texts of each length and depth."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from korformer.supervised.predicting import Predictor
 
 
+PLAIN_TEXT_ONLY = ("--weights", "--document", "--errors", "--context")
+"""Options of `korformer eval` that only say how plain text is read."""
+
+
 class Task(Protocol):
     """What a task module offers."""
 
@@ -80,6 +84,13 @@ def check(name: str) -> None:
 def needs_data(name: str) -> bool:
     """Whether a task measures on data that it is given. Errors as in `check`."""
     return bool(getattr(load(name), "NEEDS_DATA", True))
+
+
+def options_without_use(name: str) -> frozenset[str]:
+    """Options of `korformer eval` that a task has no use for: a module's own `WITHOUT_USE`, or those that only say how
+    plain text is read. Errors as in `check`.
+    """
+    return frozenset(getattr(load(name), "WITHOUT_USE", PLAIN_TEXT_ONLY))
 
 
 def load(name: str) -> Task:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from korformer.supervised.course import CourseRequest
 
 
+WITHOUT_USE = ("--worst", "--resamples", "--seed")
+"""Options of `korformer eval` that say nothing here: the figures are sums over all tokens."""
+
+
 class LanguageModelling:
     """Going on with a language model."""
 

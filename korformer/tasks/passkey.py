@@ -17,6 +17,9 @@ from korformer.model.directory import load_model
 NEEDS_DATA = False
 """The texts are made here."""
 
+WITHOUT_USE = ("--weights", "--document", "--errors", "--context", "--max-documents", "--worst", "--resamples")
+"""Options of `korformer eval` that say nothing here; `trials` is how many texts there are."""
+
 
 def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
     """Ask a model for numbers that it was told.

@@ -316,3 +316,40 @@ def test_what_makes_no_sense_is_told(
     assert (left, out) == (words[0], "")
     assert words[1] in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("task", "option"),
+    [
+        *(("korquad", option) for option in ("--weights=int9", "--errors=skip", "--document=file", "--no-context")),
+        *(("lm", option) for option in ("--worst=2", "--resamples=5", "--seed=1")),
+        *(("passkey", option) for option in ("--max-examples=2", "--worst=2", "--resamples=5", "--errors=skip")),
+    ],
+)
+def test_an_option_that_says_nothing_to_a_task_is_refused(
+    capsys: pytest.CaptureFixture[str], korquad: Path, gold: Path, task: str, option: str
+) -> None:
+    data = [] if task == "passkey" else ["--data", gold]
+    left, out, err = run(capsys, "--task", task, "-m", korquad, *data, option)
+    assert (left, out) == (2, "")
+    assert f"--task {task}: --" in err
+    assert "say nothing to it" in err
+
+
+@pytest.mark.parametrize("setting", ["lengths=[]", "depths=[]", "depths=[2]"])
+def test_passkeys_need_a_length_and_a_depth(capsys: pytest.CaptureFixture[str], korquad: Path, setting: str) -> None:
+    left, out, err = run(capsys, "--task", "passkey", "-m", korquad, "--set", setting)
+    assert (left, out) == (2, "")
+    assert setting.split("=")[0] in err
+    assert "encoder" not in err
+
+
+def test_every_file_behind_an_option_is_data(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, gold: Path, sentences: Path
+) -> None:
+    (tmp_path / "given.jsonl").write_text(sentences.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    given = ("--score", tmp_path / "given.jsonl", "--resamples", 0)
+    metrics = figures(capsys, "--task", "ner", "--data", sentences, sentences, *given)
+    assert metrics["data"] == [str(sentences)] * 2
+    assert metrics["entity_f1"] == 1.0
+    assert run(capsys, "--task", "ner", "--score", sentences, sentences, "--data", sentences)[0] == 2

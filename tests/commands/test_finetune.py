@@ -150,6 +150,9 @@ def test_going_on_with_a_language_model(capsys: pytest.CaptureFixture[str], deco
         (["-m", "ENCODER", *CLASSIFY, "--set", "data.max_tokens=64"], 2, "at most 32"),
         (["-m", "ENCODER", *CLASSIFY, "--set", "training.layer_mix=true"], 2, "training.frozen = true"),
         (["-m", "nowhere", *CLASSIFY], 1, "nowhere"),
+        (["-m", "ENCODER", *CLASSIFY, "bad.tsv"], 3, "bad.tsv, line 3: 1 columns"),
+        (["-m", "ENCODER", *CLASSIFY, "-q", "bad.tsv"], 2, "bad.tsv"),
+        (["-m", "ENCODER", *CLASSIFY, "--plot", "--seeds", "2"], 2, "--plot, --seeds"),
         (["-m", "text.txt", *CLASSIFY], 4, "text.txt"),
         (["-m", "ENCODER", "--task", "classify", "--train", "none.tsv", "--valid", "valid.jsonl"], 1, "none.tsv"),
         (
@@ -239,3 +242,13 @@ def test_what_cannot_be_answered_is_told_with_its_line(
     code, _, err = run(capsys, "eval", "-m", encoder, "--task", "classify", "--data", "valid.jsonl")
     assert code == 4
     assert "for no task" in err
+
+
+def test_files_behind_valid_are_validated_on(capsys: pytest.CaptureFixture[str], encoder: Path) -> None:
+    Path("more.tsv").write_text("노래가 정말 좋다\t1\n끝이 정말 나쁘다\t0\n", encoding="utf-8")
+    short = ["--set", "training.steps=1", "-q", "-o", "run"]
+    code, _, err = finetune(capsys, "-m", encoder, *CLASSIFY, "more.tsv", *short)
+    assert code == 0, err
+    card = Path("run/README.md").read_text(encoding="utf-8")
+    assert "- Data, training: train.tsv.xz\n- Data, validation: valid.jsonl, more.tsv\n" in card
+    assert f"Training examples: {len(REVIEWS)}\n" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,15 +85,36 @@ def labelled_lines(
         order_of: from the first line of a table to the things that must be there, as `columns_of` takes them.
         problems: takes what a header lacks.
     """
-    columns: Columns | None = None
-    file = None
-    for place, line in read_lines(sources):
-        if not line.strip():
-            continue
-        if place.file != file:
-            file = place.file
-            columns = None if line.lstrip().startswith("{") else columns_of(line, names, order_of(line))
-            if columns is not None and columns.is_header:
-                columns.require(place, problems)
+    for lines in by_file(sources):
+        columns: Columns | None = None
+        begun = False
+        for place, line in lines:
+            if not line.strip():
                 continue
-        yield place, line, columns
+            if not begun:
+                begun = True
+                columns = None if line.lstrip().startswith("{") else columns_of(line, names, order_of(line))
+                if columns is not None and columns.is_header:
+                    columns.require(place, problems)
+                    continue
+            yield place, line, columns
+
+
+def by_file(sources: Sequence[str]) -> Iterator[Iterator[tuple[Place, str]]]:
+    """The lines of each file by itself, with their places; a file that is named twice comes twice.
+
+    Args:
+        sources: files, directories, globs or "-".
+
+    Raises:
+        PathError, InputError: as of `read_lines`.
+    """
+    begun = 0
+
+    def number_of(line: tuple[Place, str]) -> int:
+        nonlocal begun
+        begun += line[0].line == 1
+        return begun
+
+    for _, lines in itertools.groupby(read_lines(sources), key=number_of):
+        yield lines

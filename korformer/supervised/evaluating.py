@@ -16,6 +16,7 @@ from korformer.errors import InputError, UsageError
 from korformer.evaluation.report import EvalRequest, Passage, Report, Table
 from korformer.events import Listener, Notice, ignore
 from korformer.model.directory import load_model
+from korformer.supervised.names import repeated_ids
 from korformer.supervised.running import run
 from korformer.supervised.task import Example, Solver, SupervisedTask, task_of
 from korformer.text.records import Problems
@@ -112,7 +113,8 @@ def _report(
 ) -> Report:
     figures = solver.metrics(examples, predictions)
     intervals = solver.intervals(examples, predictions, resamples=request.resamples, seed=request.seed)
-    for remark in solver.remarks(examples, predictions):
+    repeated = repeated_ids(examples) if request.keep_predictions or request.score is not None else None
+    for remark in [*solver.remarks(examples, predictions), *([repeated] if repeated else [])]:
         listen(Notice(text=remark, level="warning"))
     spans = {f"{name}_{INTERVAL}": list(span) if span is not None else None for name, span in intervals.items()}
     metrics = {

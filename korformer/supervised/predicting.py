@@ -47,14 +47,17 @@ class SupervisedPredictor:
         self._settings = build(task.settings, described.settings)
 
     def __call__(self, lines: list[Line]) -> list[dict[str, Any]]:
-        """A JSON object for each line, as `Solver.describe` makes it."""
+        """A JSON object for each line, as `Solver.describe` makes it, with "id" in front where the line gives one."""
         problems = Problems()
         parsed = [self._task.parse(place, line, self._settings, problems) for place, line in lines]
         problems.refuse(f"One's own text for {self._task.name} is {self._task.own_text}.")
         examples = [example for example in parsed if example is not None]
         windows = self._solver.windows(examples)
         predictions = self._solver.predictions(examples, windows, run(self._model, self._solver, windows))
-        return [self._solver.describe(e, p) for e, p in zip(examples, predictions, strict=True)]
+        return [
+            {**({"id": example.given_id} if example.given_id else {}), **self._solver.describe(example, prediction)}
+            for example, prediction in zip(examples, predictions, strict=True)
+        ]
 
 
 def predict(predictor: Predictor, groups: Iterable[list[Line]]) -> Iterator[dict[str, Any]]:

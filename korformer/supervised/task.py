@@ -48,12 +48,15 @@ class Example:
     """Base of every task's examples.
 
     Attributes:
-        id: a name that predictions carry; unique in the data.
         place: where it stands, for messages.
+        given_id: the id that the data gives it; empty where it gives none.
+        id: the name that predictions carry, unique in the data (`korformer.supervised.names`); empty in a person's own
+            text.
     """
 
-    id: str
     place: Place
+    given_id: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -340,7 +340,7 @@ def test_an_option_that_says_nothing_to_a_task_is_refused(
 def test_passkeys_need_a_length_and_a_depth(capsys: pytest.CaptureFixture[str], korquad: Path, setting: str) -> None:
     left, out, err = run(capsys, "--task", "passkey", "-m", korquad, "--set", setting)
     assert (left, out) == (2, "")
-    assert setting.split("=")[0] in err
+    assert setting.partition("=")[0] in err
     assert "encoder" not in err
 
 

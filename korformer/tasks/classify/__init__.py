@@ -22,6 +22,7 @@ from korformer.evaluation.report import EvalRequest, Report
 from korformer.events import Listener, ignore
 from korformer.supervised.columns import Columns, labelled_lines
 from korformer.supervised.evaluating import evaluate_task
+from korformer.supervised.names import id_of, with_ids
 from korformer.supervised.task import Reader, SupervisedTask
 from korformer.tasks.classify.solver import (
     MOST_LABELS,
@@ -62,7 +63,7 @@ class Classify(SupervisedTask[ClassifyExample]):
         problems.refuse(f"Mend the data; nothing was done with it.{way}")
         if not examples:
             raise InputError("no examples in it", where=", ".join(sources))
-        return examples
+        return with_ids(examples)
 
     def _row(
         self, place: Place, line: str, columns: Columns, settings: ClassifySettings, problems: Problems
@@ -77,7 +78,7 @@ class Classify(SupervisedTask[ClassifyExample]):
         elif not all(labels):
             problems.add(place, "the label is empty")
             return None
-        return self._example(place, cells.get("id"), cells["text"], labels, settings, problems)
+        return self._example(place, cells.get("id", ""), cells["text"], labels, settings, problems)
 
     def _record(
         self, place: Place, line: str, settings: ClassifySettings, problems: Problems, *, labelled: bool
@@ -96,13 +97,12 @@ class Classify(SupervisedTask[ClassifyExample]):
                 problems.add(place, f"it {found}")
                 return None
             labels = found
-        name = record.get("id", record.get("guid"))
-        return self._example(place, None if name is None else str(name), text, labels, settings, problems)
+        return self._example(place, id_of(record, *_NAMES["id"]), text, labels, settings, problems)
 
     def _example(
         self,
         place: Place,
-        name: str | None,
+        name: str,
         text: str,
         labels: tuple[str, ...] | None,
         settings: ClassifySettings,
@@ -115,14 +115,14 @@ class Classify(SupervisedTask[ClassifyExample]):
         elif fault:
             problems.add(place, f"the text {fault}")
             return None
-        return ClassifyExample(id=name or str(place.line), place=place, text=text, labels=labels)
+        return ClassifyExample(given_id=name, place=place, text=text, labels=labels)
 
     def parse(self, place: Place, line: str, settings: Settings, problems: Problems) -> ClassifyExample | None:
         """A text, or a JSON object with one."""
         assert isinstance(settings, ClassifySettings)
         if line.lstrip().startswith("{"):
             return self._record(place, line, settings, problems, labelled=False)
-        return self._example(place, None, line, None, settings, problems)
+        return self._example(place, "", line, None, settings, problems)
 
     def learn(self, examples: Sequence[ClassifyExample], settings: Settings) -> dict[str, Any]:
         """The labels, in the order of numbers where all are some."""

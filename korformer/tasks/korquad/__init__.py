@@ -14,6 +14,7 @@ from korformer.config import Settings
 from korformer.evaluation.report import EvalRequest, Report
 from korformer.events import Listener, ignore
 from korformer.supervised.evaluating import evaluate_task
+from korformer.supervised.names import id_of
 from korformer.supervised.task import Reader, SupervisedTask
 from korformer.tasks.korquad.reading import KorquadExample, read_questions
 from korformer.tasks.korquad.solver import KorquadSettings, KorquadSolver
@@ -48,8 +49,7 @@ class Korquad(SupervisedTask[KorquadExample]):
         context = text_field(place, record, "context", problems)
         if question is None or context is None:
             return None
-        name = record.get("id", place.line)
-        return KorquadExample(id=str(name), place=place, question=question, context=context)
+        return KorquadExample(given_id=id_of(record, "id"), place=place, question=question, context=context)
 
     def solver(self, settings: Settings, facts: Mapping[str, Any], reader: Reader | None) -> KorquadSolver:
         """The task as a model meets it."""

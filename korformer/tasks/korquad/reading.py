@@ -153,6 +153,7 @@ class _FileReader:
         if len(self._problems.found) > before:
             return None
         return KorquadExample(
+            given_id=name,
             id=name,
             place=place,
             question=question if isinstance(question, str) else "",

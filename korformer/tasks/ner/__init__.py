@@ -7,6 +7,7 @@ Layouts of data are those of `korformer.tasks.ner.reading`. The headline is F1 o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -44,13 +45,12 @@ class Ner(SupervisedTask[NerExample]):
         if line.startswith("{"):
             record = parse_record(place, line, problems)
             example = read_record(place, record, problems) if record is not None else None
-            name = example.id if example is not None else ""
-            return None if example is None else NerExample(id=name or str(place.line), place=place, text=example.text)
+            return None if example is None else replace(example, entities=())
         fault = text_fault(line)
         if fault is not None:
             problems.add(place, f"the text {fault}")
             return None
-        return NerExample(id=str(place.line), place=place, text=line)
+        return NerExample(place=place, text=line)
 
     def learn(self, examples: Sequence[NerExample], settings: Settings) -> dict[str, Any]:
         """The labels, sorted."""

@@ -20,9 +20,11 @@ from typing import Any, Literal
 
 from korformer.errors import InputError
 from korformer.evaluation.entities import Entity
+from korformer.supervised.columns import by_file
+from korformer.supervised.names import id_of, with_ids
 from korformer.supervised.task import Example
 from korformer.tasks.ner.tags import Tag, entities, faults, parse_tag
-from korformer.text.records import Place, Problems, parse_record, read_lines, text_fault
+from korformer.text.records import Place, Problems, parse_record, text_fault
 
 Layout = Literal["auto", "json", "characters", "numbered", "morphemes", "words", "sentences"]
 
@@ -39,12 +41,10 @@ class NerExample(Example):
     Attributes:
         text: as it came.
         entities: in the order of the text, without overlap; empty for a text of one's own.
-        named: whether the id is the data's own, not a running number.
     """
 
     text: str
     entities: tuple[Entity, ...] = ()
-    named: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,23 +72,12 @@ def read_sentences(
     """
     problems = Problems()
     found: list[NerExample] = []
-    taken: set[str] = set()
-    for _, lines in itertools.groupby(read_lines(sources), key=lambda pair: pair[0].file):
-        reader = _FileReader(problems, lenient=lenient, to_score=to_score)
-        for example in reader.sentences(lines, layout):
-            name = example.id or str(len(found) + 1)
-            while name in taken:
-                name += "'"
-            taken.add(name)
-            found.append(
-                NerExample(
-                    id=name, place=example.place, text=example.text, entities=example.entities, named=bool(example.id)
-                )
-            )
+    for lines in by_file(sources):
+        found += _FileReader(problems, lenient=lenient, to_score=to_score).sentences(lines, layout)
     problems.refuse()
     if not found:
         raise InputError("no sentences in it", where=", ".join(sources))
-    return found
+    return with_ids(found)
 
 
 def read_record(place: Place, record: dict[str, Any], problems: Problems) -> NerExample | None:
@@ -113,10 +102,7 @@ def read_record(place: Place, record: dict[str, Any], problems: Problems) -> Ner
     for before, after in itertools.pairwise(found):
         if after.start < before.end:
             problems.add(place, f"entities overlap: {_shown(before, text)} and {_shown(after, text)}")
-    name = record.get("id")
-    return NerExample(
-        id=str(name) if isinstance(name, str | int) else "", place=place, text=text, entities=tuple(found)
-    )
+    return NerExample(given_id=id_of(record, "id"), place=place, text=text, entities=tuple(found))
 
 
 def _entity(value: Any, text: str) -> tuple[Entity | None, str]:
@@ -148,7 +134,7 @@ class _FileReader:
         self._to_score = to_score
 
     def sentences(self, lines: Iterable[tuple[Place, str]], layout: Layout) -> Iterator[NerExample]:
-        """Every sentence that can be used; its id is empty where the file gives none."""
+        """Every sentence that can be used."""
         every = iter(lines)
         first = list(itertools.islice(every, _LOOKED_AT))
         kind = layout if layout != "auto" else _layout_of([line for _, line in first])
@@ -227,7 +213,7 @@ class _FileReader:
             places.append((start, start + len(token)))
             start += len(token) + len(joint)
         found = entities(tags, places, repair=self._lenient)
-        return NerExample(id=_name(kind, comments), place=rows[0].place, text=text, entities=tuple(found))
+        return NerExample(given_id=_name(kind, comments), place=rows[0].place, text=text, entities=tuple(found))
 
 
 def _blocks(lines: Iterable[tuple[Place, str]]) -> Iterator[tuple[list[str], list[_Row]]]:

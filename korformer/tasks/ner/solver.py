@@ -253,7 +253,7 @@ class NerSolver(Solver[NerExample, NerPrediction]):
     def prediction_records(self, source: str, examples: Sequence[NerExample]) -> Mapping[str, Any]:
         """Sentences in any layout, by id where they have one, else in the order of the data."""
         found = read_sentences([source], lenient=self.settings.lenient, to_score=True)
-        if all(example.named for example in found):
+        if all(example.given_id for example in found):
             return {example.id: example for example in found}
         if len(found) != len(examples):
             problems = Problems()

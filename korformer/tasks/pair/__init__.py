@@ -26,6 +26,7 @@ from korformer.evaluation.report import EvalRequest, Report
 from korformer.events import Listener, ignore
 from korformer.supervised.columns import labelled_lines
 from korformer.supervised.evaluating import evaluate_task
+from korformer.supervised.names import id_of, with_ids
 from korformer.supervised.task import Reader, Solver, SupervisedTask
 from korformer.tasks.pair.solvers import LabelSolver, PairExample, PairSettings, ScoreScale, ScoreSolver
 from korformer.text.records import Place, Problems, parse_record, text_fault
@@ -68,7 +69,7 @@ class Pair(SupervisedTask[PairExample]):
         problems.refuse()
         if not examples:
             raise InputError("no examples in it", where=", ".join(sources))
-        return examples
+        return with_ids(examples)
 
     def parse(self, place: Place, line: str, settings: Settings, problems: Problems) -> PairExample | None:
         """Two texts, or a JSON object with them."""
@@ -124,12 +125,15 @@ def _wanted(line: str, settings: PairSettings) -> tuple[str, ...]:
 
 
 def _fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a JSON object by what they are."""
-    return {
+    """The fields of a JSON object by what they are. There "id" is one, which in the tables of KorSTS is none: it comes
+    again with every year.
+    """
+    fields = {
         thing: next(record[name] for name in known if name in record)
         for thing, known in _NAMES.items()
         if any(name in record for name in known)
     }
+    return {**fields, "id": id_of(record, "id", *_NAMES["id"])}
 
 
 def _texts(place: Place, fields: Mapping[str, Any], problems: Problems) -> PairExample | None:
@@ -143,10 +147,7 @@ def _texts(place: Place, fields: Mapping[str, Any], problems: Problems) -> PairE
     if faults:
         problems.add(place, ", ".join(faults))
         return None
-    name = fields.get("id")
-    return PairExample(
-        id=str(place.line) if name is None else str(name), place=place, first=fields["first"], second=fields["second"]
-    )
+    return PairExample(given_id=fields.get("id", ""), place=place, first=fields["first"], second=fields["second"])
 
 
 def _example(place: Place, fields: Mapping[str, Any], settings: PairSettings, problems: Problems) -> PairExample | None:
@@ -173,7 +174,7 @@ def _with_label(pair: PairExample, label: Any, problems: Problems) -> PairExampl
 def _with_score(pair: PairExample, value: Any, problems: Problems) -> PairExample | None:
     try:
         score = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a whole number beyond what a float holds
         score = math.nan
     if not math.isfinite(score):
         problems.add(pair.place, f"the score {str(value)[:40]!r} is not a number")

@@ -69,3 +69,10 @@ def test_answers_come_group_by_group(loaded: Callable[..., LoadedModel]) -> None
     assert [next(answers)["text"], next(answers)["text"]] == ["바람", "종"]
     with pytest.raises(DataError, match="a text a line"):
         next(answers)
+
+
+def test_an_answer_has_the_id_of_its_line(loaded: Callable[..., LoadedModel]) -> None:
+    lines = [(Place(file="-", line=1), '{"id": "k7", "text": "바람"}'), (Place(file="-", line=2), "종")]
+    one, other = predict(TASK.predictor(loaded()), [lines])
+    assert next(iter(one.items())) == ("id", "k7")
+    assert "id" not in other

@@ -195,11 +195,11 @@ def test_one_s_own_text_is_a_line_or_an_object() -> None:
     problems = Problems()
     place = Place(file="-", line=1)
     assert TASK.parse(place, "바람이 분다", PLAIN, problems) == ClassifyExample(
-        id="1", place=place, text="바람이 분다", labels=None
+        place=place, text="바람이 분다", labels=None
     )
     parsed = TASK.parse(place, '{"text": "종", "id": 5}', PLAIN, problems)
     assert parsed is not None
-    assert (parsed.id, parsed.text) == ("5", "종")
+    assert (parsed.given_id, parsed.text) == ("5", "종")
     assert not problems
     assert TASK.parse(place, "[]{", PLAIN, problems) is not None
     assert TASK.parse(place, '{"txt": 1}', PLAIN, problems) is None
@@ -209,3 +209,11 @@ def test_one_s_own_text_is_a_line_or_an_object() -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(Exception, match="threshold"):
         build(ClassifySettings, {"threshold": 2})
+
+
+def test_ids_are_different_over_files_and_a_file_may_be_named_twice(written: Written) -> None:
+    headed = written("hd.tsv", "\nid\tdocument\tlabel\n7\t좋다\t1\n8\t나쁘다\t0\n")
+    plain = written("plain.tsv", "재미있다\t1\n지루하다\t0\n")
+    examples = TASK.read([headed, headed, plain, plain], PLAIN)
+    assert [example.labels for example in examples] == [("1",), ("0",)] * 4
+    assert [example.id for example in examples] == ["7", "8", "7#2", "8#2", "5", "6", "7#3", "8#3"]

@@ -171,3 +171,15 @@ def test_one_s_own_pairs() -> None:
     assert not problems
     assert TASK.parse(place, "혼자", AUTO, problems) is None
     assert "1 texts instead of two" in problems.found[0][1]
+
+
+def test_json_lines_have_ids_and_the_id_of_korsts_is_none(written: Written) -> None:
+    lines = "".join(f'{{"id": "k{n}", "sentence1": "가", "sentence2": "나", "label": {n % 2}}}\n' for n in range(3))
+    assert [example.id for example in TASK.read([written("a.jsonl", lines)], AUTO)] == ["k0", "k1", "k2"]
+    assert [example.id for example in TASK.read([written("sts.tsv", KORSTS.replace("0002", "0001"))], AUTO)] == ["1", "2"]
+
+
+def test_a_number_beyond_measure_is_told(written: Written) -> None:
+    path = written("a.jsonl", f'{{"sentence1": "가", "sentence2": "나", "score": 1{"0" * 400}}}\n')
+    with pytest.raises(DataError, match="is not a number"):
+        TASK.read([path], AUTO)

@@ -92,9 +92,9 @@ def test_other_layouts_are_told_by_their_beginning(
 
 def test_ids_are_the_datas_own_or_running_numbers_and_differ(tmp_path: Path) -> None:
     assert [example.id for example in read(tmp_path, KMOU)] == ["7"]
-    assert [(example.id, example.named) for example in read(tmp_path, JSON)] == [("1", False), ("둘", True)]
+    assert [(example.id, example.given_id) for example in read(tmp_path, JSON)] == [("1", ""), ("둘", "둘")]
     twice = read(tmp_path, KLUE + "\n" + KLUE)
-    assert [example.id for example in twice] == ["made-1", "made-2", "made-1'", "made-2'"]
+    assert [example.id for example in twice] == ["made-1", "made-2", "made-1#2", "made-2#2"]
 
 
 def test_several_files_of_several_layouts(tmp_path: Path) -> None:
@@ -190,3 +190,10 @@ def test_ragged_sentences_a_line(tmp_path: Path) -> None:
 def test_no_sentences(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match="no sentences"):
         read(tmp_path, text)
+
+
+def test_a_file_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("## x-1\t한강\n한\tB-LC\n강\tI-LC\n", encoding="utf-8")
+    found = read_sentences([str(path), str(path)])
+    assert [(example.id, example.text) for example in found] == [("x-1", "한강"), ("x-1#2", "한강")]

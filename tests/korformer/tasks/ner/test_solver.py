@@ -244,9 +244,9 @@ def test_one_s_own_text_is_a_line_or_json() -> None:
     problems = Problems()
     place = Place(file="t", line=4)
     plain = TASK.parse(place, "한강은 흐른다.", NerSettings(), problems)
-    assert plain == NerExample(id="4", place=place, text="한강은 흐른다.")
+    assert plain == NerExample(place=place, text="한강은 흐른다.")
     record = TASK.parse(place, '{"id": 7, "text": "한강"}', NerSettings(), problems)
-    assert record == NerExample(id="7", place=place, text="한강")
+    assert record == NerExample(given_id="7", place=place, text="한강")
     assert not problems
     assert TASK.parse(place, "  ", NerSettings(), problems) is None
     assert TASK.parse(place, '{"txt": "한강"}', NerSettings(), problems) is None

@@ -147,10 +147,6 @@ class ReformerModel(nn.Module):
             self.lm.segment_emb = nn.Embedding(config.segments, config.emb_dim or config.dim)
         if heads:
             self.lm.heads = nn.ModuleDict({name: make_head(spec, config.dim) for name, spec in heads.items()})
-        self.padded_to = math.lcm(
-            2 * config.bucket_size if "lsh" in config.layer_kinds else config.bucket_size, config.near_window
-        )
-        """Sequences are padded inside to a multiple of this many tokens."""
 
     @property
     def strictly_causal(self) -> bool:
@@ -259,7 +255,7 @@ class ReformerModel(nn.Module):
             documents_BT = torch.zeros_like(tokens_BT)
         if positions_BT is None:
             positions_BT = torch.arange(T, device=device).expand(B, T)
-        padding = -T % self.padded_to
+        padding = -T % self.config.padded_to
         documents_BT = torch.where(documents_BT < 0, T, documents_BT)  # padding sorts behind every document
         place = _Place(
             documents_BT=F.pad(documents_BT, (0, padding), value=T),

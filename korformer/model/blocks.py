@@ -55,7 +55,7 @@ def project(attention: LSHSelfAttention, x_BTD: Tensor) -> tuple[Tensor, Tensor]
 def queries_and_keys(qk_BHTd: Tensor, angles_BTd: Tensor | None) -> tuple[Tensor, Tensor]:
     """Queries and unit-length keys, turned by their position where positions are rotations."""
     q = qk_BHTd if angles_BTd is None else rotate(qk_BHTd, angles_BTd)
-    return q, F.normalize(q, dim=-1)
+    return q, F.normalize(q, dim=-1).to(q.dtype)  # a GPU's autocast takes norms, and what they divide, in float32
 
 
 def finish_attention(wrapper: nn.Module, out_BHTd: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def apply_feed_forward(wrapper: nn.Module, x_BTD: Tensor, drop: Drop | None = No
     hidden = linear(block.w1, norm_input(wrapper, x_BTD))
     if block.glu:
         hidden, gate = hidden.chunk(2, dim=-1)
-        hidden = block.act(hidden) * gate
+        hidden = block.act(hidden.contiguous()) * gate  # a step's row is contiguous, and GELU's last bits hang on that
     else:
         hidden = block.act(hidden)
     return scale_output(wrapper, linear(block.w2, hidden if drop is None else drop(hidden)))

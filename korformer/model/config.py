@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -16,6 +17,10 @@ Activation = Literal["gelu", "relu", "silu"]
 Positive = Annotated[int, Field(ge=1, le=2**16)]
 Length = Annotated[int, Field(ge=1, le=2**24)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+MOST_ROUNDS = 256
+"""Rounds of hashing that a model may have."""
 
 
 class ModelConfig(Settings):
@@ -35,7 +40,7 @@ class ModelConfig(Settings):
     """Window in tokens: the longest sequence that the positions reach."""
     bucket_size: Annotated[int, Field(ge=2, le=2**16)] = 64
     """Tokens in a chunk of hashed attention; max_seq_len / bucket_size is the number of hash buckets."""
-    n_hashes: Annotated[int, Field(ge=1, le=256)] = 4
+    n_hashes: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 4
     """Rounds of hashing."""
     causal: bool = True
     """A decoder: a token sees those before it only. False makes an encoder, which sees both sides."""
@@ -132,6 +137,11 @@ class ModelConfig(Settings):
         return self.local_window if self.local_window is not None else 2 * self.bucket_size
 
     @property
+    def padded_to(self) -> int:
+        """Sequences are padded inside to a multiple of this many tokens."""
+        return math.lcm(2 * self.bucket_size if "lsh" in self.layer_kinds else self.bucket_size, self.near_window)
+
+    @property
     def axial_shape(self) -> tuple[int, int]:
         """Rows and columns of the axial position tables."""
         return self.axial_position_shape or (self.max_seq_len // self.bucket_size, self.bucket_size)
@@ -183,6 +193,12 @@ class ModelConfig(Settings):
             )
         if self.bucket_window > self.bucket_size:
             problems.append(f"window = {self.bucket_window} is larger than bucket_size = {self.bucket_size}")
+        if self.padded_to > self.max_seq_len and self.max_seq_len % (2 * self.bucket_size) == 0:
+            below = max(1, self.near_window // self.bucket_size) * self.bucket_size
+            problems.append(
+                f"local_window = {self.near_window} beside bucket_size = {self.bucket_size} would pad every text to a "
+                f"multiple of {self.padded_to:,} tokens; near it are {below} and {below + self.bucket_size}"
+            )
         if not self.causal and "causal_lsh" in self.layer_kinds:
             problems.append("attention = 'causal_lsh' looks back only; an encoder (causal = false) takes 'lsh'")
         if self.bucket_factors is not None:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from korformer.config import build
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
 from korformer.model.backbone import ReformerModel
-from korformer.model.config import ModelConfig
+from korformer.model.config import MOST_ROUNDS, ModelConfig
 from korformer.model.devices import choose_device
 from korformer.model.found import CONFIG_NAME, WEIGHTS_NAME
 from korformer.model.heads import HeadSpec, read_head_specs
@@ -146,15 +146,17 @@ def load_model(directory: Path, *, n_hashes: int | None = None, device: str = "c
     Raises:
         PathError: it does not exist or may not be read.
         ModelDirectoryError: it is not a model directory, damaged, or its parts do not belong together.
-        UsageError: `n_hashes` is not positive, or there is no such device.
+        UsageError: `n_hashes` is not a number of rounds, or there is no such device.
     """
     place = choose_device(device)
+    if place.index is not None:
+        torch.cuda.set_device(place)  # kernels of our own and recorded steps run on the current one
     verify_manifest(directory, required=MODEL_FILES)
     config_json = read_json(directory, CONFIG_NAME)
     config, heads = _read_config(config_json, str(directory / CONFIG_NAME))
     if n_hashes is not None:
-        if n_hashes < 1:
-            raise UsageError(f"the number of hash rounds must be at least 1, not {n_hashes}", where="--hashes")
+        if not 1 <= n_hashes <= MOST_ROUNDS:
+            raise UsageError(f"the number of hash rounds is 1 to {MOST_ROUNDS}, not {n_hashes}", where="--hashes")
         config = config.model_copy(update={"n_hashes": n_hashes})
     vocabulary = Vocabulary.load(directory)
     described = config_json.get("vocabulary")

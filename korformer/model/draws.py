@@ -36,6 +36,10 @@ def kept_layers(draw: TrainingDraw | None, depth: int, rate: float) -> list[int]
     return kept or [0]
 
 
+MASKED_TOKENS = 256
+"""Tokens whose mask is drawn at once."""
+
+
 class Dropout:
     """Dropout whose mask is a function of (seed, step, sample, site), so that recomputation finds it again.
 
@@ -62,8 +66,15 @@ class Dropout:
         return x_BTD * torch.stack(masks)
 
     def _mask(self, sample: int, x_TD: Tensor, first: int) -> Tensor:
+        """Of whole blocks, so that a token's units fall whatever other tokens are computed with it."""
+        T, D = x_TD.shape
+        begin, end = first // MASKED_TOKENS, -(-(first + T) // MASKED_TOKENS)
+        kept = torch.cat([self._kept(sample, block, D, x_TD.device) for block in range(begin, end)])
+        start = first - begin * MASKED_TOKENS
+        return kept[start : start + T].to(x_TD.dtype).div_(1.0 - self._rate)
+
+    def _kept(self, sample: int, block: int, width: int, device: torch.device) -> Tensor:
         assert self._draw is not None
-        key = seed_of("dropout", *self._site, self._draw.seed, self._draw.step, sample, first)
-        generator = torch.Generator(x_TD.device).manual_seed(key)
-        kept = torch.rand(x_TD.shape, generator=generator, device=x_TD.device) >= self._rate
-        return kept.to(x_TD.dtype).div_(1.0 - self._rate)
+        key = seed_of("dropout", *self._site, self._draw.seed, self._draw.step, sample, block)
+        generator = torch.Generator(device).manual_seed(key)
+        return torch.rand(MASKED_TOKENS, width, generator=generator, device=device) >= self._rate

@@ -54,7 +54,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 hidden, target = hidden_ND[part].to(narrow), targets_N[part]
                 scores, logits, share = (x[: len(part)] for x in (narrow_RV, logits_RV, share_RV))
                 torch.mm(hidden, weight.T, out=scores)
-                if logits is not scores:
+                if narrow != wide:
                     logits.copy_(scores)
                 if bias_V is not None:
                     logits += bias_V

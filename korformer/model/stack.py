@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from korformer.model.attention.ordered import whole_sums
 from korformer.model.blocks import FEED_FORWARD_TOKENS
 
 
@@ -150,7 +151,8 @@ class _Reversible(torch.autograd.Function):
     def forward(ctx: Any, layers: Sequence[Layer], x_BTD: Tensor, *parameters: Tensor) -> Tensor:
         ctx.layers, ctx.buckets = layers, []
         ctx.autocast = _autocast_state(x_BTD.device.type)
-        ctx.streams = _without_graph(layers, x_BTD, keep=ctx.buckets)
+        with whole_sums():
+            ctx.streams = _without_graph(layers, x_BTD, keep=ctx.buckets)
         ctx.save_for_backward(*parameters)
         y1, y2 = ctx.streams
         mean: Tensor = (y1 + y2).div_(2)

@@ -8,6 +8,7 @@ Legend: B samples, H heads, Q queries, K keys, d head width.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -21,6 +22,9 @@ KERNEL_ON = ("cpu",)
 
 SHORT_TOKENS = 256
 """Documents below it are computed with torch's usual products, which take less time to begin."""
+
+SCORES_AT_ONCE = 2**26
+"""Scores that exist at a time where there is no kernel: with what becomes of them some hundred megabytes."""
 
 _BLOCKS = ((768, 256), (256, 64), (0, 32))
 """Queries that the kernel takes at a time, from so many tokens on."""
@@ -39,6 +43,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> tuple
             q, k, v, attn_mask=bias, scale=q.shape[-1] ** -0.5
         )
         return out, lse
+    B, H, Q, K = *q.shape[:3], k.shape[2]
+    blocks = range(0, Q, max(1, SCORES_AT_ONCE // (B * H * K)))
+    whole = bias is None or bias.shape[-2] == 1
+    parts = []
+    for begin, end in pairwise([*blocks, Q]):
+        part = slice(begin, end)
+        parts.append(_plainly(q[:, :, part], k, v, bias if whole or bias is None else bias[..., part, :]))
+    outs, lses = zip(*parts, strict=True)
+    return torch.cat(outs, dim=2), torch.cat(lses, dim=2)
+
+
+def _plainly(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     scores = (q @ k.mT).mul_(q.shape[-1] ** -0.5)
     if bias is not None:
         scores += bias
@@ -56,8 +72,15 @@ def attend_causally(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         more = missing_tokens(count)
         out, lse = _kernel(*(F.pad(x, (0, 0, 0, more)) for x in (q, k, v)) if more else (q, k, v))
         return out[:, :, :count], lse[:, :, :count]
-    future = torch.full((count, count), float("-inf"), dtype=q.dtype, device=q.device).triu_(1)
-    return attend(q, k, v, future)
+    outs, lses = [], []
+    rows = max(1, SCORES_AT_ONCE // (q.shape[0] * q.shape[1] * count))
+    for begin in range(0, count, rows):
+        end = min(begin + rows, count)
+        future = torch.full((end - begin, end), float("-inf"), dtype=q.dtype, device=q.device).triu_(begin + 1)
+        out, lse = _plainly(q[:, :, begin:end], k[:, :, :end], v[:, :, :end], future)
+        outs.append(out)
+        lses.append(lse)
+    return torch.cat(outs, dim=2), torch.cat(lses, dim=2)
 
 
 def attend_causally_backward(

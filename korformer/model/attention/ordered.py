@@ -15,7 +15,9 @@ Legend: Q queries, K keys, d head width, R sets of keys.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 
 import torch
@@ -82,10 +84,26 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return product[..., : a.shape[-2], :]
 
 
+_whole: ContextVar[bool] = ContextVar("whole sums", default=False)
+
+
+@contextmanager
+def whole_sums() -> Iterator[None]:
+    """Within it `linear` adds up as it does with a graph: for a forward pass that is done again with one."""
+    before = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(before)
+
+
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """What the layer makes of (..., N), without a graph in sums of at most `TERMS` terms."""
+    """What the layer makes of (..., N): in sums of at most `TERMS` terms where no graph is wanted and those can have an
+    order, which is on a CPU and in the precision of the weights.
+    """
     N = layer.in_features
-    if torch.is_grad_enabled() or N <= TERMS:
+    without_order = x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
+    if N <= TERMS or without_order or torch.is_grad_enabled() or _whole.get():
         y: Tensor = layer(x)
         return y
     y = F.linear(x[..., :TERMS], layer.weight[:, :TERMS])

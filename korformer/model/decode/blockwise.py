@@ -179,9 +179,11 @@ def given(q_nHd: Tensor, gathers: Sequence[Gather], entries_nHS: Tensor, first: 
         for start in range(0, n, at_once):
             block = slice(start, min(start + at_once, n))
             own = torch.arange(first + block.start + 1, first + block.stop + 1, device=q_nHd.device)[:, None]
-            entries = entries_nHS[block, head]
+            entries = F.pad(entries_nHS[block, head], (0, 1))  # the last one is the query itself, as in a single step
             missing = entries == 0
             kv = gathers[head](torch.where(missing, own, entries))
-            bias = (missing * SELF_BIAS).to(q_nHd.dtype)[:, None, None]
-            out_nHd[block, head] = attend(q_nHd[block, head][:, None, None], *_halves(kv[:, None]), bias)[0][:, 0, 0]
+            bias = (missing * NEVER).to(q_nHd.dtype)
+            bias[:, -1] = SELF_BIAS
+            q = q_nHd[block, head][:, None, None]
+            out_nHd[block, head] = attend(q, *_halves(kv[:, None]), bias[:, None, None])[0][:, 0, 0]
     return out_nHd

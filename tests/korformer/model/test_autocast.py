@@ -1,10 +1,14 @@
 """Mixed precision: gradients near float32's, residual streams in float32, recomputation in the same precision."""
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from model_variants import VOCABULARY
 from torch import Tensor
 
+from korformer.model import blocks
 from korformer.model.backbone import ReformerModel, TrainingDraw, _Layer
 from korformer.model.config import ModelConfig
 from korformer.model.losses import linear_cross_entropy
@@ -55,6 +59,24 @@ def test_gradients_are_near_those_of_float32(fields: dict[str, object], reversib
     for name, gradient in exact.items():
         distance = (mixed[name] - gradient).norm() / gradient.norm()
         assert distance < 0.15, name
+
+
+@pytest.mark.parametrize("fields", KINDS)
+@pytest.mark.parametrize("reversible", [False, True])
+def test_gradients_where_autocast_takes_norms_in_float32(
+    fields: dict[str, object], reversible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does on a GPU: what is divided by a norm is float32 there, beside queries in bfloat16."""
+    normalize = F.normalize
+
+    def widened(x: Tensor, **how: Any) -> Tensor:
+        return normalize(x.float() if torch.is_autocast_enabled("cpu") else x, **how)
+
+    monkeypatch.setattr(blocks.F, "normalize", widened)
+    model = make(**fields)
+    exact, mixed = (gradients(model, mixed=mixed, reversible=reversible) for mixed in (False, True))
+    for name, gradient in exact.items():
+        assert (mixed[name] - gradient).norm() / gradient.norm() < 0.15, name
 
 
 @pytest.mark.parametrize("reversible", [False, True])

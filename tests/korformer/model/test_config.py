@@ -19,6 +19,8 @@ from korformer.model.options import REFUSED_OPTIONS
         ({"dim": 250, "heads": 4}, "the nearest legal dim is 248 or 252"),
         ({"attention_layers": ["full"]}, "attention_layers names 1 layers, depth is 6"),
         ({"n_local_attn_heads": 4}, "leaves no other head of 4; at most 3"),
+        ({"local_window": 127, "n_local_attn_heads": 1}, "would pad every text to a multiple of 8,128 tokens; near it "
+         "are 64 and 128"),
         ({"window": 65}, "window = 65 is larger than bucket_size = 64"),
         ({"absolute_position_emb": True}, "axial_position_emb and absolute_position_emb exclude each other"),
         ({"axial_position_emb": False, "dim_head": 5}, "rotary positions need an even head width, not 5"),

@@ -37,6 +37,14 @@ def test_reversible_gradients_are_those_of_the_ordinary_form(variant: str, token
     )
 
 
+def test_both_forms_begin_with_the_same_forward_at_widths_of_long_sums() -> None:
+    """Without a graph products of more than a thousand terms are cut; not those that are done again with one."""
+    model = ReformerModel(ModelConfig(dim=272, depth=2, heads=4, max_seq_len=128, bucket_size=16), VOCABULARY)
+    model.initialise(1)
+    tokens = torch.randint(5, VOCABULARY, (1, 100), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model(tokens, reversible=True), model(tokens, reversible=False))
+
+
 def test_dropped_units_and_layers_are_found_again(tokens: torch.Tensor) -> None:
     rates = {"ff_dropout": 0.3, "post_attn_dropout": 0.2, "layer_dropout": 0.4}
     model = ReformerModel(ModelConfig(**{**SMALL, "depth": 6, **rates}), VOCABULARY).double()  # type: ignore[arg-type]

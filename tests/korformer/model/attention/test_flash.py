@@ -55,6 +55,19 @@ def test_without_the_kernel_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_without_the_kernel_a_part_of_the_scores_at_a_time(biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = rows(9, 0), rows(13, 1), rows(13, 2)
+    bias = torch.randn(*q.shape[:2], 9, 13, generator=torch.Generator().manual_seed(5)) if biased else None
+    expected = [*flash.attend(q, k, v, bias), *flash.attend_causally(k, k, v)]
+    monkeypatch.setattr(flash, "KERNEL_ON", ())
+    for scores in (1, 200, 2**26):
+        monkeypatch.setattr(flash, "SCORES_AT_ONCE", scores)
+        found = [*flash.attend(q, k, v, bias), *flash.attend_causally(k, k, v)]
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other)
+
+
 def test_the_halves_of_a_gradient_add_up() -> None:
     q, k, v = (rows(Q, seed).requires_grad_() for seed in range(3))
     grad = rows(Q, 4)

@@ -292,10 +292,16 @@ def test_double_precision_models_are_read_in_double() -> None:
 @pytest.mark.skipif(not stays_fp32(), reason="on this processor products have no order to rely on")
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"n_local_attn_heads": 2, "n_hashes": 2}, {"axial_position_emb": False, "n_local_attn_heads": 1}],
-    ids=["hashed", "mixed", "rotary"],
+    [
+        {},
+        {"n_local_attn_heads": 2, "n_hashes": 2},
+        {"axial_position_emb": False, "n_local_attn_heads": 1},
+        {"ff_glu": True},
+        {"attention": "lsh", "n_hashes": 2},
+    ],
+    ids=["hashed", "mixed", "rotary", "gated", "lsh"],
 )
-def test_how_a_text_was_read_changes_no_bit(fields: dict[str, int]) -> None:
+def test_how_a_text_was_read_changes_no_bit(fields: dict[str, object]) -> None:
     """At widths of real models, where a difference in the last digit would turn a hash somewhere."""
     config = ModelConfig.model_validate(
         {"dim": 256, "depth": 3, "heads": 4, "max_seq_len": 1024, "bucket_size": 32, **fields}

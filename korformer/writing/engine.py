@@ -6,7 +6,8 @@
     engine.stop()
 
 Calls return at once. Jobs are done one after another; reading ahead gives way to anything that is asked for. Settings
-are read at every token, so a change counts from the next one. torch is imported in the thread.
+and the number of hash rounds are read at every token, so a change counts from the next one. torch is imported in the
+thread.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ JobKind = Literal["load", "generate", "prepare", "measure", "inspect", "rehash",
 
 MOST_CANDIDATES = 50
 
-_YIELDING: tuple[JobKind, ...] = ("prepare", "measure")
+_YIELDING: tuple[JobKind, ...] = ("prepare", "measure", "rehash")
 """Done while nothing else is asked for."""
 
-_STOPPABLE: tuple[JobKind, ...] = ("generate", "prepare", "measure", "inspect")
+_STOPPABLE: tuple[JobKind, ...] = ("generate", "prepare", "measure", "inspect", "rehash")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -156,7 +157,10 @@ class Engine:
         self._submit("inspect", lambda cancel: self._work.inspect(cancel, draft, offset, tag))
 
     def rehash(self, hashes: int, draft: Draft | None = None) -> None:
-        """Use another number of hash rounds, and read the draft with them."""
+        """Use another number of hash rounds from the next token on, and read the draft with them; the reading is given
+        up for any other job, which reads what it needs.
+        """
+        self._work.want_hashes(hashes)
         self._submit("rehash", lambda cancel: self._work.rehash(cancel, hashes, draft))
 
     def save_state(self, path: Path) -> None:

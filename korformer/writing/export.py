@@ -10,6 +10,7 @@ from typing import Any
 from korformer.storage import write_bytes, write_json
 from korformer.writing.journal import token_facts
 from korformer.writing.session import Session
+from korformer.writing.text_file import digest_of
 from korformer.writing.tree import Node
 
 FORMAT = "korformer-session-export"
@@ -26,6 +27,15 @@ def export_text(session: Session, path: Path) -> None:
     write_bytes(path, data)
     if session.file is not None and os.path.realpath(path) == session.file:
         session.file_digest = hashlib.sha256(data).hexdigest()
+
+
+def changed_outside(session: Session) -> str | None:
+    """SHA-256 of what another program put into the text file of a session since it was last read or written.
+
+    None where the session has no file, or that is gone, cannot be read or is as it was.
+    """
+    found = None if session.file is None else digest_of(Path(session.file))
+    return None if found == session.file_digest else found
 
 
 def export_json(session: Session, path: Path) -> None:

@@ -17,7 +17,8 @@ from korformer.writing.messages import Passage
 PASSAGE_CHARACTERS = 160
 """A longer sentence is several passages."""
 
-_SENTENCES = re.compile(r"[^\n.!?。！？…]*(?:[.!?。！？…]+[\"'”’」』》〉)\]]*[ \t]*|\n+|\Z)")
+_SENTENCES = re.compile(r"(?:[^\n.!?。！？…]|(?<=[0-9])\.(?![.!?…]))*(?:[.!?。！？…]+[\"'”’」』》〉)\]]*[ \t]*|\n+|\Z)")
+"""A full stop behind a digit ends none: it may be that of a number, as in `generation.sentences`."""
 
 
 def mean_attention(attention: Callable[[int], Tensor], layers: int) -> NDArray[np.float64]:

@@ -12,6 +12,9 @@ from korformer.writing.records import EndReason, TokenRecord
 EngineState = Literal["empty", "loading", "idle", "reading", "writing", "working"]
 """No model; one is being loaded; ready; reading the text; writing; something short, such as looking at a token."""
 
+LARGEST_HASHES = 256
+"""Rounds of hashing that a model can have."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
@@ -45,7 +48,8 @@ class ModelInfo:
         weights: their precision in single steps.
         window_tokens: what it reads at most.
         parameters: how many numbers it consists of.
-        hashes: rounds of hashing.
+        hashes: rounds of hashing that it works with.
+        own_hashes: those that it was trained with.
         vocabulary_size: tokens that it knows.
         vocabulary: fingerprint of its vocabulary.
         fills_in_the_middle: whether it was trained to write between two texts.
@@ -58,6 +62,7 @@ class ModelInfo:
     window_tokens: int
     parameters: int
     hashes: int
+    own_hashes: int
     vocabulary_size: int
     vocabulary: str
     fills_in_the_middle: bool

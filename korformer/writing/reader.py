@@ -21,18 +21,14 @@ from korformer.generation.infilling import Order, infill, order_of
 from korformer.generation.sampler import Draw, Sampler
 from korformer.generation.settings import SamplingSettings
 from korformer.generation.stream import GeneratedToken, Stream, generate
-from korformer.model.backbone import ReformerModel
-from korformer.model.decode import Decoder, Precision
+from korformer.model.decode import Decoder, DecodeState, Precision
 from korformer.model.directory import LoadedModel
 from korformer.writing import snapshots
 from korformer.writing.draft import Draft
 from korformer.writing.gap import places_around_gap
-from korformer.writing.messages import ContextMeter, ModelInfo
+from korformer.writing.messages import LARGEST_HASHES, ContextMeter, ModelInfo
 from korformer.writing.records import Candidate, TokenRecord
 from korformer.writing.tokenizing import DraftEncoder, TokenizedText
-
-LARGEST_HASHES = 256
-"""Rounds of hashing that a model can have."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -71,7 +67,10 @@ class Reader:
     ) -> None:
         self._loaded = loaded
         self._weights: Precision = weights
-        self._use(loaded.model)
+        self._decoder = Decoder(model=loaded.model, weights=weights)
+        self.window = ContextWindow(self)
+        self._gap: ContextWindow | None = None
+        self._aside: ContextWindow | None = None
         listen()
         self._encoder = DraftEncoder(loaded.vocabulary)
         self.sampler = Sampler(loaded.vocabulary)
@@ -81,12 +80,9 @@ class Reader:
         except UsageError:
             self._order = None
 
-    def _use(self, model: ReformerModel) -> None:
-        """Begin anew with a model of the same weights."""
-        self._decoder = Decoder(model=model, weights=self._weights)
-        self.window = ContextWindow(self._decoder)
-        self._gap: ContextWindow | None = None
-        self._aside: ContextWindow | None = None
+    def new_state(self) -> DecodeState:
+        """A state that has read nothing, with the rounds of hashing of now: what windows ask a model for."""
+        return self._decoder.new_state()
 
     @property
     def info(self) -> ModelInfo:
@@ -99,7 +95,8 @@ class Reader:
             weights=self._weights,
             window_tokens=self.window.window_tokens,
             parameters=sum(parameter.numel() for parameter in model.lm.parameters()),
-            hashes=model.config.n_hashes,
+            hashes=self.hashes,
+            own_hashes=self._loaded.config_json.get("model", {}).get("n_hashes", self.hashes),
             vocabulary_size=vocabulary.size,
             vocabulary=vocabulary.fingerprint,
             fills_in_the_middle=self._order is not None,
@@ -124,7 +121,7 @@ class Reader:
     def aside(self) -> ContextWindow:
         """A second window, for looking at places that the text is not written on from."""
         if self._aside is None:
-            self._aside = ContextWindow(self._decoder)
+            self._aside = ContextWindow(self)
         return self._aside
 
     def meter(self, tokenized: TokenizedText) -> ContextMeter:
@@ -205,7 +202,7 @@ class Reader:
     ) -> Writing:
         assert self._order is not None
         if self._gap is None:
-            self._gap = ContextWindow(self._decoder)
+            self._gap = ContextWindow(self)
         self._gap.watch = self.window.watch
         prefix = self.tokenize(draft)
         if prefix.space_owed:  # before a gap a space is read, as in training
@@ -283,11 +280,16 @@ class Reader:
 
     # The model itself
 
-    def rehash(self, hashes: int) -> None:
-        """Use another number of hash rounds from now on; the text has to be read again.
+    @property
+    def hashes(self) -> int:
+        """Rounds of hashing that it works with."""
+        return self._decoder.model.config.n_hashes
+
+    def check_hashes(self, hashes: int) -> None:
+        """Refuse a number of hash rounds that no model can have.
 
         Raises:
-            UsageError: there is no such number.
+            UsageError: it is one.
         """
         if not 1 <= hashes <= LARGEST_HASHES:
             raise UsageError(
@@ -295,14 +297,25 @@ class Reader:
                 where="hashes",
                 hint=f"The nearest is {min(max(hashes, 1), LARGEST_HASHES)}.",
             )
-        model = self._decoder.model
-        if hashes == model.config.n_hashes:
+
+    def rehash(self, hashes: int) -> None:
+        """Use another number of hash rounds from now on, also in a text that is being written: it is read again with
+        them before the next token.
+
+        Raises:
+            UsageError: there is no such number.
+        """
+        self.check_hashes(hashes)
+        if hashes == self.hashes:
             return
-        watch = self.window.watch
-        twin = copy.copy(model)  # the same weights; rotations of rounds are drawn by their number
-        twin.config = model.config.model_copy(update={"n_hashes": hashes})
-        self._use(twin)
-        self.window.watch = watch
+        twin = copy.copy(self._decoder.model)  # the same weights; rotations of rounds are drawn by their number
+        twin.config = twin.config.model_copy(update={"n_hashes": hashes})
+        self._decoder = Decoder(model=twin, weights=self._weights)
+        for window in (self.window, self._gap, self._aside):
+            if window is not None:
+                text = window.tokens
+                window.adopt(self.new_state(), [], start=window.start)
+                window.tokens = text
 
     def save_state(self, path: Path) -> int:
         """As `snapshots.save`."""

@@ -89,6 +89,15 @@ class Recorded:
         self._fact("model", path)
 
     @property
+    def hashes(self) -> int | None:
+        """Rounds of hashing that the model works with; None for those that it was trained with."""
+        return self._versions.facts.get("hashes")
+
+    @hashes.setter
+    def hashes(self, hashes: int | None) -> None:
+        self._fact("hashes", hashes)
+
+    @property
     def file(self) -> str | None:
         """Path of the text file that this is a session of."""
         return self._versions.facts.get("file")

@@ -28,8 +28,9 @@ class Run:
         reader: what to write with.
         generation: the number to tell what came of it by.
         tell: takes messages.
-        begun: called when the first token is there.
+        came: called whenever a token is there.
         lens: whether attention is wanted.
+        between: called before the next token is asked for.
     """
 
     def __init__(
@@ -38,14 +39,16 @@ class Run:
         generation: int,
         *,
         tell: Callable[[Message], None],
-        begun: Callable[[], None],
+        came: Callable[[], None],
         lens: Callable[[], bool],
+        between: Callable[[], None],
     ) -> None:
         self._reader = reader
         self._generation = generation
         self._tell = tell
-        self._begun = begun
+        self._came = came
         self._lens = lens
+        self._between = between
         self._times: deque[float] = deque()
         self._texts: list[str] = []
         self._held: list[TokenRecord] = []
@@ -68,13 +71,13 @@ class Run:
         if draft.cursor < len(draft.text) and not writing.between:
             self._tell(Notified(text="what follows the cursor is ignored: the model was not trained to fill in gaps"))
         for number, token in enumerate(writing.stream):
-            if number == 0:
-                self._begun()
+            self._came()
             writing.window.watch = self._lens()
             now = time.monotonic()
             seconds = now - self._times[-1] if self._times else 0.0
             self._times.append(now)
             self._take(self._reader.record(token, chosen=number == 0 and chosen is not None, seconds=seconds), writing)
+            self._between()
         reason: EndReason = writing.stream.summary.stop_reason or "cancelled"
         self._tell_end(writing, "joined" if reason == "end" and writing.between else reason)
 

@@ -230,4 +230,3 @@ class Session(Generating):
             cursor=self.length if cursor is None else cursor,
             runs=tuple(marks.runs(self._pieces())),
         )
-

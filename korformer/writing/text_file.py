@@ -50,3 +50,11 @@ def read_text(path: Path) -> TextFile:
             f"not UTF-8 at byte {error.start:,}", where=str(path), hint="Convert it first, for example with iconv."
         ) from error
     return TextFile(place=place, text=text, digest=hashlib.sha256(data).hexdigest())
+
+
+def digest_of(path: Path) -> str | None:
+    """SHA-256 of what a file holds now; None where there is none, or it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

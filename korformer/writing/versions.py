@@ -25,7 +25,7 @@ from korformer.writing.tree import Change, Node, Tree
 
 Action = Mapping[str, Any]
 
-FACTS = ("cursor", "settings", "model", "file", "file_digest", "created")
+FACTS = ("cursor", "settings", "model", "file", "file_digest", "created", "hashes")
 """What "set" may name."""
 
 

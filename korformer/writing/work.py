@@ -16,6 +16,7 @@ from korformer.events import Event, Notice, Progress
 from korformer.generation.settings import SamplingSettings
 from korformer.writing.draft import Draft
 from korformer.writing.messages import (
+    LARGEST_HASHES,
     EngineState,
     Inspected,
     LoadProgress,
@@ -49,6 +50,7 @@ class Work:
         settings: of the sampler, read at every token.
         candidates: recorded with each token, read at every token.
         lens: whether attention is watched, read at every token.
+        hashes: rounds of hashing, looked at before every job and token; None for those that the model has.
         info: of the model that is loaded; None without one.
     """
 
@@ -56,6 +58,7 @@ class Work:
         self.settings = SamplingSettings()
         self.candidates = CANDIDATES
         self.lens = False
+        self.hashes: int | None = None
         self.info: ModelInfo | None = None
         self._tell = tell
         self._enter = enter
@@ -64,7 +67,21 @@ class Work:
     def _needed(self) -> Reader:
         if self._reader is None:
             raise UsageError("no model is loaded", hint="Open one first.")
+        self._take_hashes(self._reader)
         return self._reader
+
+    def want_hashes(self, hashes: int) -> None:
+        """Use so many rounds from the next token on, where a model can have them; called from any thread."""
+        if 1 <= hashes <= LARGEST_HASHES:
+            self.hashes = hashes
+
+    def _take_hashes(self, reader: Reader) -> None:
+        """Let the model work with the rounds that are wanted now."""
+        if self.hashes is not None and self.hashes != reader.hashes:
+            self._enter("reading")
+            reader.rehash(self.hashes)
+            self.info = reader.info
+            self._tell(ModelLoaded(info=self.info))
 
     def load(self, path: Path, weights: Precision, hashes: int | None, device: str) -> None:
         self._enter("loading")
@@ -80,7 +97,7 @@ class Work:
         loaded = load_model(path, n_hashes=hashes, device=device)
         begin(3)
         reader = Reader(loaded, weights, listen=lambda: begin(4))
-        self._reader, self.info = reader, reader.info
+        self._reader, self.info, self.hashes = reader, reader.info, None
         self._tell(ModelLoaded(info=self.info))
 
     def generate(
@@ -95,8 +112,9 @@ class Work:
             reader,
             generation,
             tell=self._tell,
-            begun=lambda: self._enter("writing"),
+            came=lambda: self._enter("writing"),
             lens=lambda: self.lens,
+            between=lambda: self._take_hashes(reader),
         )
         run.write(
             draft,
@@ -136,13 +154,12 @@ class Work:
 
     def rehash(self, cancel: threading.Event, hashes: int, draft: Draft | None) -> None:
         reader = self._needed()
-        self._enter("reading")
-        reader.rehash(hashes)
-        self.info = reader.info
-        self._tell(ModelLoaded(info=self.info))
+        if hashes != self.hashes:  # it was refused, or another number is wanted by now
+            reader.check_hashes(hashes)
+            return
         if draft is not None:
-            tokenized = reader.tokenize(draft)
-            reader.read(tokenized, listen=self._listener(), cancelled=cancel.is_set)
+            self._enter("reading")
+            reader.read(reader.tokenize(draft), listen=self._listener(), cancelled=cancel.is_set)
 
     def save(self, path: Path) -> None:
         if self._reader is not None:

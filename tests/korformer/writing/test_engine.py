@@ -256,7 +256,9 @@ def test_what_was_prepared_is_not_read_again(ready: Engine, heard: Any, monkeypa
 
 def test_another_number_of_hashes(ready: Engine, heard: Any) -> None:
     ready.rehash(3, DRAFT)
-    assert heard.wait(ModelLoaded, 2).info.hashes == 3
+    info = heard.wait(ModelLoaded, 2).info
+    assert (info.hashes, info.own_hashes) == (3, 2)
+    heard.wait(StateChanged, 4)
     ready.rehash(999)
     failed = heard.wait(Failed)
     assert failed.doing == "rehash"
@@ -265,6 +267,56 @@ def test_another_number_of_hashes(ready: Engine, heard: Any) -> None:
     assert progress[-1].done == progress[-1].total > 3
     ready.generate(DRAFT, 1)
     assert heard.ended(1).reason == "length"
+
+
+def test_another_number_of_hashes_counts_from_the_next_token(
+    ready: Engine, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, lengths = DecodeState.append, []
+
+    def change(self: DecodeState, token_ids: Any, **given: Any) -> Any:
+        lengths.append(len(token_ids))
+        if len(lengths) == 5:
+            ready.rehash(3, DRAFT)
+            ready.rehash(5, DRAFT)
+        return append(self, token_ids, **given)
+
+    monkeypatch.setattr(DecodeState, "append", change)
+    ready.generate(DRAFT, 1)
+    ended = heard.ended(1)
+    assert (ended.reason, ended.tokens) == ("length", 12)
+    assert [message.info.hashes for message in heard.of(ModelLoaded)] == [2, 5]
+    assert lengths == [lengths[0], 1, 1, 1, 1, lengths[0] + 5, *[1] * 6]  # the whole text once more, then tokens again
+    states = [message.state for message in heard.of(StateChanged)]
+    assert states[2:6] == ["reading", "writing", "reading", "writing"]
+    assert heard.of(Failed) == []
+
+
+def test_reading_with_other_hashes_gives_way_to_the_next_number_and_to_a_stop(
+    ready: Engine, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, read = DecodeState.append, []
+
+    def change(self: DecodeState, token_ids: Any, **given: Any) -> Any:
+        read.append(ready.info.hashes if ready.info else 0)
+        if len(read) == 1:
+            ready.rehash(4, DRAFT)
+            ready.rehash(5, DRAFT)
+        else:
+            ready.rehash(6, DRAFT)
+            ready.stop()
+        return append(self, token_ids, **given)
+
+    monkeypatch.setattr(DecodeState, "append", change)
+    ready.rehash(3, DRAFT)
+    assert heard.wait(ModelLoaded, 3).info.hashes == 5
+    heard.wait(StateChanged, 4)
+    assert read == [3, 5]
+    monkeypatch.undo()
+    ready.generate(DRAFT, 1)
+    assert heard.ended(1).reason == "length"
+    assert heard.wait(ModelLoaded, 4).info.hashes == 6
+    assert heard.of(Failed) == []
 
 
 def test_states_are_kept_and_taken_up(ready: Engine, heard: Any, tmp_path: Path) -> None:

@@ -29,6 +29,17 @@ def test_long_sentences_are_cut() -> None:
     assert [(passage.start, passage.end) for passage in found] == [(0, 160), (160, 320), (320, 480)]
 
 
+def test_a_full_stop_behind_a_digit_ends_no_passage() -> None:
+    text = "너비는 1.5cm, 원색에는 1.\n2.5배다. 끝?"
+    starts = np.arange(len(text))
+    found = passages(text, np.full(len(text), 1.0), starts, starts + 1, most=9)
+    assert sorted(text[passage.start : passage.end] for passage in found) == [
+        "2.5배다. ",
+        "끝?",
+        "너비는 1.5cm, 원색에는 1.\n",
+    ]
+
+
 def test_nothing_to_show() -> None:
     nothing = np.zeros(0)
     assert passages(TEXT, nothing, nothing, nothing, most=3) == ()

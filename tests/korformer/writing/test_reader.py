@@ -216,6 +216,21 @@ def test_another_number_of_hashes_is_as_if_loaded_so(model_path: Path, reader: R
         reader.rehash(0)
 
 
+def test_another_number_of_hashes_counts_in_a_text_that_is_being_written(model_path: Path, reader: Reader) -> None:
+    session, tokens = Session(), []
+    session.insert(0, TEXT)
+    stream = begin(reader, session.draft()).stream
+    tokens += [next(stream) for _ in range(3)]
+    before = [*stream.prompt, *(token.token_id for token in tokens)]
+    reader.rehash(5)
+    next(stream)
+    assert reader.window.tokens[: len(before)] == before
+    five = scores(load_model(model_path, n_hashes=5), reader.window.tokens)
+    state = reader.window.state
+    assert state.length == len(reader.window.tokens)
+    torch.testing.assert_close(reader.window.read(reader.window.tokens), five, atol=1e-5, rtol=1e-5)
+
+
 # A state on disk
 
 

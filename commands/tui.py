@@ -45,9 +45,9 @@ def command(
     precision = options.check_weights(weights)
     chosen = None if model is None else checkpoint.resolve(model)
     from korformer.tui.launch import run
-    from korformer.tui.screens.filing import Opening
+    from korformer.tui.opening import Opening
 
-    opening = Opening(weights=precision, hashes=hashes, device=device)
-    signal_number = run(file, model=chosen, shipped=checkpoint.shipped(), opening=opening)
+    opening = Opening(weights=precision, device=device)
+    signal_number = run(file, model=chosen, shipped=checkpoint.shipped(), opening=opening, hashes=hashes)
     if signal_number is not None:
         raise typer.Exit(128 + signal_number)

@@ -21,13 +21,14 @@ from korformer.tui import terminal
 from korformer.tui.actions import ACTIONS
 from korformer.tui.keys import THEMES, Choices, key_file
 from korformer.tui.messages import EngineSaid
-from korformer.tui.screens.filing import Opening
+from korformer.tui.opening import Opening
 from korformer.tui.screens.writing import WritingScreen
 from korformer.tui.typing_order import TypingOrder
 from korformer.tui.words import say
 from korformer.writing.engine import Engine
 
 if TYPE_CHECKING:
+    from korformer.writing.journal import Damaged
     from korformer.writing.messages import Message
     from korformer.writing.store import SessionFile
 
@@ -81,6 +82,7 @@ class WritingApp(App[None]):
         model: model directory to open once the page is seen, or None.
         choices: keys and colours that a person chose.
         notice: something to say at first.
+        damage: of a session that was to be opened: whether to recover it is asked at first.
         engine: writes; one of its own where not given.
         opening: how models are opened.
 
@@ -102,6 +104,7 @@ class WritingApp(App[None]):
         model: Path | None = None,
         choices: Choices | None = None,
         notice: str = "",
+        damage: Damaged | None = None,
         engine: Engine | None = None,
         opening: Opening | None = None,
     ) -> None:
@@ -112,6 +115,7 @@ class WritingApp(App[None]):
         self._choices = choices or Choices()
         self._model = model
         self._notice = notice
+        self._damage = damage
         self._hearing = False
         self.typing = TypingOrder(self, super().on_event)
         self.engine = engine if engine is not None else Engine(self._deliver, messages_a_second=MESSAGES_A_SECOND)
@@ -149,9 +153,11 @@ class WritingApp(App[None]):
         elif self._notice:
             self.writing.tell(self._notice)
         if self._model is not None:
-            self.writing.filing.open_model(self._model)
+            self.writing.choosing.open_model(self._model)
         else:
-            self.call_later(self.writing.filing.choose_model)
+            self.call_later(self.writing.choosing.choose_model)
+        if self._damage is not None:
+            self.call_later(self.writing.filing.offer_recovery, self._damage)
 
     def _take_signals(self) -> None:
         """End in order when a signal asks for it: the terminal as it was, the text on disk."""

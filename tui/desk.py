@@ -71,6 +71,21 @@ class Desk:
         """Of the sampler."""
         return self.session.settings
 
+    def leave_to(self, file: SessionFile) -> None:
+        """Go to another session; what the model has read of the one before is kept beside that."""
+        if self.info is not None:
+            self.engine.save_state(self.file.state_path)
+        self.file = file
+        self.remember()
+
+    def remember(self) -> None:
+        """Let the model work with the hash rounds of the session, and take up what it had read of it."""
+        if self.info is None:
+            return
+        self.engine.rehash(self.session.hashes or self.info.own_hashes)
+        if self.file.state_path.exists():
+            self.engine.restore_state(self.file.state_path)
+
     # Editing
 
     def edit(self, start: int, end: int, text: str) -> None:
@@ -125,7 +140,7 @@ class Desk:
             return
         only = 1 if self.stepping else None
         if offset >= self.session.length:
-            self._begin(offset, first_token=candidate.token_id, max_tokens=only)
+            self._begin(self.session.length, first_token=candidate.token_id, max_tokens=only)
             return
         retry = self.session.branch_for_token(offset)
         if retry is None:
@@ -270,7 +285,20 @@ class Desk:
             return
         self.engine.set_settings(settings)
 
-    def ban(self, candidate: Candidate) -> None:
-        """Never write a token again; once more and it is allowed."""
+    def take_hashes(self, hashes: int | None) -> None:
+        """Work with another number of hash rounds from the next token on; None for the model's own."""
+        own = None if self.info is None else self.info.own_hashes
+        self.session.hashes = None if hashes == own else hashes
+        if own is not None:
+            self.engine.rehash(hashes or own, self.session.draft(self.view.cursor))
+
+    def keep_hashes(self) -> None:
+        """Stay with the number of hash rounds that the model works with: it could not take another one."""
+        if self.info is not None:
+            self.session.hashes = None if self.info.hashes == self.info.own_hashes else self.info.hashes
+
+    def ban(self, candidate: Candidate) -> bool:
+        """Never write a token again; once more and it is allowed. Whether it is banned now."""
         banned = set(self.settings.banned_tokens) ^ {candidate.token_id}
         self.take_settings(self.settings.model_copy(update={"banned_tokens": tuple(sorted(banned))}))
+        return candidate.token_id in banned

@@ -157,8 +157,9 @@ def _strings(field: Field, text: str) -> tuple[str, ...]:
     try:
         values = json.loads(f"[{text}]")
     except json.JSONDecodeError:
-        return (text.replace("\\n", "\n"),)
-    return tuple(str(value) for value in values)
+        values = [None]
+    quoted = all(isinstance(value, str) for value in values)
+    return tuple(values) if quoted else (text.replace("\\n", "\n"),)
 
 
 def _ids(field: Field, text: str) -> tuple[int, ...]:

@@ -120,6 +120,14 @@ SAID: dict[str, str] = {
     "It stands for no character; take it out.": "아무 글자도 아니니 빼세요.",
     "has a session already": "이미 세션이 있습니다",
     "Open it, or choose another folder.": "그것을 열거나 다른 폴더를 고르세요.",
+    "is damaged at line {line}": "{line}번째 줄에서 손상됐습니다",
+    "The {lines} lines before can be recovered; the damaged file is kept beside them then.": (
+        "그 앞 {lines}줄은 되살릴 수 있고, 손상된 파일은 곁에 남습니다."
+    ),
+    "Open a copy of it, or begin a new session.": "사본을 열거나 새 글을 시작하세요.",
+    "there is no such home folder": "그런 홈 폴더가 없습니다",
+    "Write out the whole path.": "전체 경로를 쓰세요.",
+    "is not the path of a file": "파일 경로가 될 수 없습니다",
     # The model
     "has no {name}": "{name}이(가) 없습니다",
     "Is it a finished model directory?": "다 만들어진 모델 폴더인가요?",

@@ -91,6 +91,27 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Not saved: {error} The text is kept here; it is tried again.",
         "저장하지 못했습니다: {error} 글은 여기에 있고, 다시 해 봅니다.",
     ),
+    "not saved, leave": (
+        "Not saved: {error} Leave once more to go without what is new.",
+        "저장하지 못했습니다: {error} 한 번 더 끝내면 새로 쓴 것을 버리고 나갑니다.",
+    ),
+    "not opened": ("Could not open the newest text: {error}", "마지막 글을 열지 못했습니다: {error}"),
+    "recover": (
+        "Open what stands before the damage; the damaged file is kept",
+        "손상된 데 앞까지 열기 (손상된 파일은 남겨 둡니다)",
+    ),
+    "changed outside": (
+        "Another program changed {path}: that is in the text now, and undo takes it back.",
+        "다른 프로그램이 {path} 파일을 고쳐서 글에 넣었습니다. 되돌리기로 물릴 수 있습니다.",
+    ),
+    "changed meanwhile": (
+        "Another program changed {path} meanwhile. Write once more to replace what it wrote.",
+        "그사이 다른 프로그램이 {path} 파일을 고쳤습니다. 한 번 더 쓰면 그 내용을 덮어씁니다.",
+    ),
+    "own model gone": (
+        "The model of this text is gone: {path}. {name} is opened in its place.",
+        "이 글을 쓰던 모델이 없습니다: {path}. 대신 {name} 모델을 엽니다.",
+    ),
     "saved again": ("Saved again.", "다시 저장됩니다."),
     "written to": ("Written to {path}", "{path}에 썼습니다"),
     "model opened": ("{name} is open.", "{name} 모델을 열었습니다."),
@@ -143,6 +164,12 @@ PHRASES: dict[str, tuple[str, str]] = {
     "before and after": ("before", "전"),
     "after": ("after", "뒤"),
     "cut": ("cut", "잘림"),
+    "banned": (
+        "{text} will not come any more. Delete once more allows it.",
+        "{text}: 이제 안 나옵니다. Delete로 다시 허용.",
+    ),
+    "allowed": ("{text} may come again.", "{text}: 다시 나올 수 있습니다."),
+    "banned mark": ("banned", "금지"),
     "no alternatives": ("Move to a token and press F10.", "토큰으로 가서 F10을 누르세요."),
     "no history": ("Nothing yet.", "아직 없습니다."),
     "lens off": ("F12 shows what the model attends to.", "F12로 모델이 주목하는 대목을 봅니다."),

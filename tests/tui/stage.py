@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from korformer.tui.app import WritingApp
 from korformer.tui.messages import EngineSaid
@@ -26,6 +27,7 @@ INFO = said.ModelInfo(
     window_tokens=5120,
     parameters=1_000_000,
     hashes=4,
+    own_hashes=4,
     vocabulary_size=600,
     vocabulary="fingerprint",
     fills_in_the_middle=False,
@@ -106,6 +108,13 @@ class Stage:
         while self.app.typing.busy and self.app.is_running:
             await self.pilot.pause(0.005)
         await self.pilot.pause()
+
+    async def fill(self, text: str) -> None:
+        """Type over the line of a dialog and send it."""
+        entry = self.app.screen.query_one(Input)
+        entry.value = text
+        entry.focus()
+        await self.press("enter")
 
     async def wrote(self, *tokens: TokenRecord) -> None:
         """Let the engine write into the generation that the screen began last."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from stage import TEXT, Play, Stage, record
+from stage import INFO, TEXT, Play, Stage, meter, record
 from textual.color import Color
 from textual.widgets import Input
 
+from korformer.errors import UsageError
 from korformer.tui.widgets.controls import Controls
 from korformer.tui.widgets.others import CandidateList, Others
 from korformer.tui.widgets.places import Attention, History
@@ -85,12 +88,104 @@ def test_hash_rounds_are_asked_of_the_engine(play: Play) -> None:
         await stage.press("f4")
         control(stage, "hashes")
         await stage.press("right")
-        (rounds, draft), _ = stage.engine.named("rehash")[0]
+        (rounds, draft), _ = stage.engine.named("rehash")[-1]
         assert (rounds, draft.text) == (5, TEXT)
         await stage.open_model(hashes=5)
         assert stage.screen.query_one(Controls).hashes == 5
+        await stage.press("left")
+        assert stage.engine.named("rehash")[-1][0][0] == 4
+        assert stage.screen.desk.session.hashes is None
 
     play(scene, text=TEXT)
+
+
+def test_hash_rounds_do_not_end_what_is_being_written_and_are_kept(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.press("f5")
+        await stage.wrote(record(" 바다"))
+        await stage.press("f4")
+        control(stage, "hashes")
+        await stage.press("right", "right")
+        assert stage.engine.named("rehash")[-1][0][0] == 6
+        assert not stage.engine.named("stop")
+        await stage.open_model(hashes=6)
+        await stage.wrote(record("가"))
+        assert stage.text == TEXT + " 바다가"
+        assert stage.screen.desk.session.hashes == 6
+        await stage.ended()
+        stage.screen.choosing.open_model(INFO.path)
+        assert stage.engine.named("load")[-1][1]["hashes"] == 6
+        await stage.press("ctrl+n")
+        assert stage.screen.desk.session.hashes == 6
+
+    play(scene, text=TEXT)
+
+
+def test_hash_rounds_that_a_model_cannot_have_are_told_and_those_of_now_shown(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.press("f4")
+        control(stage, "hashes")
+        await stage.press("9", "9", "9", "enter")
+        error = UsageError("the number of hash rounds must be from 1 to 256, not 999")
+        await stage.say(said.Failed(doing="rehash", error=error))
+        assert "from 1 to 256" in stage.foot
+        assert stage.screen.desk.session.hashes is None
+        assert stage.screen.query_one(Controls).hashes is None
+
+    play(scene)
+
+
+def test_candidates_of_a_text_that_is_gone_are_gone(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        others = stage.screen.query_one(Others)
+        for emptied in (("f4", "ctrl+a", "delete", "f4"), ("ctrl+n", "f4")):
+            await stage.type("가나다")
+            await stage.press("f10")
+            lens = said.Lens(offset=3, passages=())
+            await stage.say(said.Inspected(tag=3, start=3, end=3, record=record("라"), lens=lens))
+            assert others.record is not None
+            await stage.press(*emptied)
+            await wait_for(stage, lambda: others.record is None)
+            await stage.press("enter")
+            assert not stage.engine.named("generate")
+            await stage.press("f4")
+
+    play(scene, size=(120, 30))
+
+
+def test_a_candidate_chosen_at_a_place_that_is_gone_comes_at_the_end(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.screen.desk.choose(394, record("라").candidates[1])
+        (draft, _), named = stage.engine.named("generate")[-1]
+        assert (draft.cursor, named["first_token"]) == (len(TEXT), 8)
+
+    play(scene, text=TEXT)
+
+
+async def wait_for(stage: Stage, there: Callable[[], bool]) -> None:
+    """Wait until something holds that a timer brings about."""
+    for _ in range(200):
+        if there():
+            return
+        await stage.pilot.pause(0.01)
+    raise AssertionError("it never came")
+
+
+def test_the_meter_is_empty_where_the_text_is(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("korformer.tui.screens.writing.PAUSE_SECONDS", 0.01)
+
+    async def scene(stage: Stage) -> None:
+        await stage.type("가")
+        await stage.say(meter(11))
+        await stage.press("backspace")
+        await wait_for(stage, lambda: stage.screen.status.facts.used == 0)
+        await stage.type("가")
+        await stage.say(meter(11, outside=1))
+        await stage.press("ctrl+n")
+        assert stage.screen.status.facts.used == 0
+        assert stage.screen.page.readable == (0, 0)
+
+    play(scene)
 
 
 def test_presets_are_saved_loaded_and_reset(play: Play) -> None:
@@ -166,8 +261,12 @@ def test_a_candidate_is_banned_and_allowed_again(play: Play) -> None:
         stage.screen.page.move_to(len(TEXT))
         await stage.press("f10", "down", "delete")
         assert stage.screen.desk.settings.banned_tokens == (8,)
+        assert stage.foot == "_바람 will not come any more. Delete once more allows it."
+        assert "banned" in next(line for line in (await stage.dump()).splitlines() if "_바람  " in line)
         await stage.press("delete")
         assert stage.screen.desk.settings.banned_tokens == ()
+        assert stage.foot == "_바람 may come again."
+        assert "banned" not in next(line for line in (await stage.dump()).splitlines() if "_바람  " in line)
 
     play(scene, text=TEXT)
 

@@ -28,6 +28,18 @@ def test_typed_korean_reaches_session_and_page(play: Play) -> None:
     play(scene)
 
 
+def test_keys_with_alt_type_nothing(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        from textual import events
+
+        for key, character in (("alt+z", "z"), ("super+a", "a"), ("plus", "+"), ("A", "A"), ("shift+b", "B")):
+            stage.app.post_message(events.Key(key, character))
+        await stage.type("가")
+        assert stage.text == "+AB가"
+
+    play(scene)
+
+
 def test_parts_of_a_syllable_become_one(play: Play) -> None:
     async def scene(stage: Stage) -> None:
         stage.screen.page.type("\u1112\u1161")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from korformer.tui.widgets.controls import Controls
 from korformer.tui.words import say, told
 from korformer.writing import messages
 
@@ -58,7 +58,8 @@ class Hearing:
             case messages.StateSaved():
                 self._screen.filing.state_saved()
             case messages.StateRestored():
-                self._screen.tell(say("state restored", tokens=message.tokens))
+                if message.tokens:
+                    self._screen.tell(say("state restored", tokens=message.tokens))
 
     def _take_state(self, state: str) -> None:
         self._screen.desk.state = state
@@ -66,18 +67,15 @@ class Hearing:
 
     def _take_model(self, info: messages.ModelInfo) -> None:
         _settle_memory()
-        reopened = self._screen.desk.info is not None and self._screen.desk.info.path == info.path
+        before = self._screen.desk.info
+        rehashed = before is not None and replace(before, hashes=info.hashes) == info
         self._screen.desk.info = info
         self._screen.status.tell(model=f"{info.name} {info.device} {info.weights}", window=info.window_tokens)
-        controls = self._screen.query_one(Controls)
-        if reopened:
-            controls.show(self._screen.desk.settings, hashes=info.hashes, own_hashes=controls.own_hashes)
-        else:
-            self._screen.desk.session.model = str(info.path)
-            controls.show(self._screen.desk.settings, hashes=None, own_hashes=info.hashes)
+        self._screen.show_settings()
+        if not rehashed:
+            self._screen.desk.session.model = str(info.path.absolute())
             self._screen.tell(say("model opened", name=info.name))
-            if self._screen.desk.file.state_path.exists():
-                self._screen.desk.engine.restore_state(self._screen.desk.file.state_path)
+            self._screen.desk.remember()
         self._screen.read_ahead()
 
     def _take_meter(self, meter: messages.ContextMeter) -> None:
@@ -103,6 +101,9 @@ class Hearing:
         elif failure.doing in {"save", "restore"}:
             self._screen.filing.state_saved()
         else:
+            if failure.doing == "rehash":
+                self._screen.desk.keep_hashes()
+                self._screen.show_settings()
             self._screen.tell(told(failure.error), "error")
 
 

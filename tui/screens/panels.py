@@ -86,6 +86,11 @@ class Panels:
         self.show_history()
         self.look_soon()
 
+    def clear(self) -> None:
+        """Forget what was looked at: its text is gone."""
+        self._screen.query_one(Others).show(0, None)
+        self.show_lens(None)
+
     # The history
 
     def show_history(self) -> None:
@@ -124,7 +129,10 @@ class Panels:
     def inspect(self) -> None:
         """Look at the token under the cursor."""
         screen = self._screen
-        if not screen.page.text or screen.desk.generation is not None:
+        if screen.desk.generation is not None:
+            return
+        if not screen.page.text:
+            self.clear()
             return
         view = screen.desk.session.token_at(screen.cursor)
         if view is not None and view.record.candidates:

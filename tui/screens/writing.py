@@ -17,13 +17,15 @@ from textual.widgets import Static
 from korformer.tui.actions import bindings
 from korformer.tui.desk import CANDIDATES, Desk, Level
 from korformer.tui.messages import AutosaveSaid, EngineSaid
-from korformer.tui.screens.filing import Filing, Opening
+from korformer.tui.opening import Opening
+from korformer.tui.screens.choosing import Choosing
+from korformer.tui.screens.filing import Filing
 from korformer.tui.screens.hearing import Hearing
 from korformer.tui.screens.help import HelpScreen
 from korformer.tui.screens.panels import Panels
 from korformer.tui.tones import MODES, Mode, tones
 from korformer.tui.widgets.controls import Controls
-from korformer.tui.widgets.others import Others
+from korformer.tui.widgets.others import Others, named
 from korformer.tui.widgets.page import Page
 from korformer.tui.widgets.places import Attention, History
 from korformer.tui.widgets.sidebar import Sidebar
@@ -54,6 +56,7 @@ class WritingScreen(Screen[None]):
         self.desk = Desk(file, engine, self)
         self.hearing = Hearing(self)
         self.filing = Filing(self)
+        self.choosing = Choosing(self)
         self.panels = Panels(self)
         self.mode: Mode = "origin"
         self._pause: Timer | None = None
@@ -141,6 +144,13 @@ class WritingScreen(Screen[None]):
         """What was asked about a token."""
         self.panels.show_inspected(inspected)
 
+    def show_settings(self) -> None:
+        """Show the settings of the session beside the page."""
+        desk, controls = self.desk, self.query_one(Controls)
+        own = None if desk.info is None else desk.info.own_hashes
+        controls.show(desk.settings, hashes=desk.session.hashes, own_hashes=own)
+        self.query_one(Others).show_banned(desk.settings.banned_tokens)
+
     def set_readable_start(self, start: int) -> None:
         """Dim what lies before the model's window."""
         self.page.set_readable(start, self._read_to)
@@ -164,22 +174,22 @@ class WritingScreen(Screen[None]):
 
     def read_ahead(self) -> None:
         """Let the model read what it has not read."""
-        if self.desk.info is not None and self.desk.generation is None and self.page.text:
+        if not self.page.text:
+            self.status.tell(used=0)
+            self.set_readable_start(0)
+        elif self.desk.info is not None and self.desk.generation is None:
             self.desk.engine.prepare(self.desk.session.draft(self.cursor))
 
     @on(Controls.Changed)
     def take_settings(self, message: Controls.Changed) -> None:
         """A control was changed."""
         self.desk.take_settings(message.settings)
+        self.query_one(Others).show_banned(message.settings.banned_tokens)
 
     @on(Controls.HashesChanged)
     def take_hashes(self, message: Controls.HashesChanged) -> None:
         """Another number of hash rounds."""
-        info = self.desk.info
-        wanted = message.hashes or self.query_one(Controls).own_hashes
-        if info is not None and wanted is not None:
-            self.desk.stop()
-            self.desk.engine.rehash(wanted, self.desk.session.draft(self.cursor))
+        self.desk.take_hashes(message.hashes)
 
     @on(Controls.Refused)
     def refuse(self, message: Controls.Refused) -> None:
@@ -196,8 +206,9 @@ class WritingScreen(Screen[None]):
     @on(Others.Banned)
     def ban(self, message: Others.Banned) -> None:
         """Never write a token again."""
-        self.desk.ban(message.candidate)
-        self.filing.show_controls()
+        banned = self.desk.ban(message.candidate)
+        self.show_settings()
+        self.tell(say("banned" if banned else "allowed", text=named(message.candidate.text)))
 
     @on(History.Chosen)
     def go_to_version(self, message: History.Chosen) -> None:
@@ -216,7 +227,7 @@ class WritingScreen(Screen[None]):
 
     def commands(self) -> dict[str, Callable[[], Awaitable[None] | object]]:
         """What the commands of the table do."""
-        desk, filing, panels = self.desk, self.filing, self.panels
+        desk, filing, choosing, panels = self.desk, self.filing, self.choosing, self.panels
         return {
             "generate": desk.generate,
             "generate_end": self.generate_at_end,
@@ -233,14 +244,14 @@ class WritingScreen(Screen[None]):
             "branch": desk.branch,
             "undo": desk.undo,
             "redo": desk.redo,
-            "models": filing.choose_model,
+            "models": choosing.choose_model,
             "sessions": filing.choose_session,
             "new_session": filing.new_session,
             "save_text": filing.save_text,
             "export_json": filing.export_json,
-            "presets": filing.choose_preset,
-            "save_preset": filing.name_preset,
-            "reset_sampling": filing.reset_sampling,
+            "presets": choosing.choose_preset,
+            "save_preset": choosing.name_preset,
+            "reset_sampling": choosing.reset_sampling,
             "palette": self.app.action_command_palette,
             "theme": self.change_theme,
             "help": self.show_help,

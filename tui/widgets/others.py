@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -56,6 +57,7 @@ class Others(Vertical):
         self.place = 0
         self.record: TokenRecord | None = None
         self.is_next = False
+        self.banned: frozenset[int] = frozenset()
 
     def compose(self) -> ComposeResult:
         """A heading and the list."""
@@ -78,6 +80,13 @@ class Others(Vertical):
             self.place, self.record, self.is_next = offset, record, is_next
             self._fill(start=True)
 
+    def show_banned(self, token_ids: Iterable[int]) -> None:
+        """Mark the candidates that are never to come."""
+        banned = frozenset(token_ids)
+        if banned != self.banned:
+            self.banned = banned
+            self._fill()
+
     def _fill(self, *, start: bool = False) -> None:
         title, rows = self.query_one("#others-title", Static), self.query_one(CandidateList)
         record = self.record
@@ -86,7 +95,7 @@ class Others(Vertical):
             rows.fill([])
             return
         width = max(16, rows.scrollable_content_region.width - 2)
-        what = say("alternatives next") if self.is_next else say("alternatives of", text=_named(record.text))
+        what = say("alternatives next") if self.is_next else say("alternatives of", text=named(record.text))
         entropy = "" if record.entropy is None else say("entropy", nats=record.entropy)
         title.update(f"{clip(what, width)}\n{entropy}")
         rows.fill((self._row(candidate, width) for candidate in record.candidates), highlighted=0 if start else None)
@@ -94,14 +103,17 @@ class Others(Vertical):
     def _row(self, candidate: Candidate, width: int) -> Text:
         assert self.record is not None
         before = f"{candidate.probability:6.1%}"
-        after = f"{candidate.filtered_probability:6.1%}" if candidate.kept else say("cut").rjust(6 - _wide(say("cut")))
+        banned = candidate.token_id in self.banned
+        after = _right(say("banned mark" if banned else "cut"), 6)
+        if candidate.kept and not banned:
+            after = f"{candidate.filtered_probability:6.1%}"
         figures = f"{before} {after}"
         drawn = not self.is_next and candidate.token_id == self.record.token_id
-        name = clip(("> " if drawn else "  ") + _named(candidate.text), width - cell_len(figures) - 1)
+        name = clip(("> " if drawn else "  ") + named(candidate.text), width - cell_len(figures) - 1)
         text = Text(name + " " * (width - cell_len(name) - cell_len(figures)) + figures, no_wrap=True)
         if drawn:
             text.stylize("bold")
-        elif not candidate.kept:
+        elif banned or not candidate.kept:
             text.stylize("dim")
         return text
 
@@ -121,10 +133,10 @@ class Others(Vertical):
             self.post_message(self.Banned(self.record.candidates[place]))
 
 
-def _wide(text: str) -> int:
-    return cell_len(text) - len(text)
+def _right(text: str, width: int) -> str:
+    return " " * (width - cell_len(text)) + text
 
 
-def _named(text: str) -> str:
+def named(text: str) -> str:
     """A token's text so that spaces and line feeds are seen; vocabularies show a space as U+2581."""
     return text.replace("\u2581", "_").replace(" ", "_").replace("\n", "\\n").replace("<0x0A>", "\\n")

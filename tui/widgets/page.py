@@ -10,6 +10,9 @@ from textual import events
 from korformer.tui.widgets.page_keys import PAGE_BINDINGS, word_after, word_before
 from korformer.tui.widgets.sheet import Sheet
 
+_MODIFIERS = frozenset({"alt", "ctrl", "meta", "super", "hyper"})
+"""Of these a key has none that is typed as text."""
+
 
 class Owner(Protocol):
     """Who keeps the text that a page shows."""
@@ -30,8 +33,8 @@ class Page(Sheet):
         self._selecting = False
 
     def on_key(self, event: events.Key) -> None:
-        """Type a character."""
-        if event.is_printable and event.character is not None:
+        """Type a character; with Alt, Ctrl or the like it is a command, if anything."""
+        if event.is_printable and event.character is not None and _MODIFIERS.isdisjoint(event.key.split("+")[:-1]):
             event.stop()
             self.type(event.character)
         elif event.key == "enter":

@@ -5,12 +5,12 @@ the middle 95% of these (Efron and Tibshirani 1993). Where examples come in grou
 whole groups are drawn, or the interval would be too narrow. It tells of the choice of examples alone: another seed of
 training moves a figure besides.
 
-Legend: N examples, G groups, K sums, R draws.
+Legend: N examples, G groups, K sums, R draws, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,44 @@ _DRAWN_AT_A_TIME = 1 << 22
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """(R, K) sums over examples -> (R,) figures; NaN where a draw has none."""
+
+WeightStatistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""(R, N) how often each draw has each example -> (R,) figures; NaN where a draw has none."""
+
+
+def intervals(
+    size: int, statistics: Mapping[str, WeightStatistic], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, tuple[float, float] | None]:
+    """The 95% intervals of several figures over the same draws.
+
+    Args:
+        size: N.
+        statistics: each figure, for several draws at a time.
+        resamples: draws; 0 gives no interval.
+        seed: of the draws; the same number of examples and seed give the same draws.
+
+    Returns:
+        Low and high end of each, or None where there are fewer than two examples or no draw has a figure.
+    """
+    if size < 2 or resamples < 1:
+        return dict.fromkeys(statistics)
+    random = np.random.default_rng(seed)
+    draws = max(1, _DRAWN_AT_A_TIME // size)
+    figures: dict[str, list[NDArray[np.float64]]] = {name: [] for name in statistics}
+    for first in range(0, resamples, draws):
+        weights = random.multinomial(size, np.full(size, 1 / size), size=min(draws, resamples - first))
+        weights_RN = weights.astype(np.float64)
+        for name, statistic in statistics.items():
+            figures[name].append(statistic(weights_RN))
+    return {name: _middle(np.concatenate(found)) for name, found in figures.items()}
+
+
+def _middle(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = np.quantile(values, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+    return float(low), float(high)
 
 
 def interval(
@@ -53,27 +91,30 @@ def interval(
         summed = np.zeros((len(numbers), counts.shape[1]))
         np.add.at(summed, index, counts)
         counts = summed
-    size = len(counts)
-    if size < 2 or resamples < 1:
-        return None
-    random = np.random.default_rng(seed)
-    draws = max(1, _DRAWN_AT_A_TIME // size)
-    figures = []
-    for first in range(0, resamples, draws):
-        weights = random.multinomial(size, np.full(size, 1 / size), size=min(draws, resamples - first))
-        figures.append(statistic(weights.astype(np.float64) @ counts))
-    values = np.concatenate(figures)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return None
-    low, high = np.quantile(values, [(1 - SHARE) / 2, (1 + SHARE) / 2])
-    return float(low), float(high)
+    found = intervals(len(counts), {"": lambda weights: statistic(weights @ counts)}, resamples=resamples, seed=seed)
+    return found[""]
 
 
 def ratio(sums_RK: NDArray[np.float64]) -> NDArray[np.float64]:
     """The statistic sums[0] / sums[1], NaN where that is not defined."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(sums_RK[:, 0] / sums_RK[:, 1])
+
+
+def sums_by_class(weights_RN: NDArray[np.float64], members: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """(R, C) the weights of the examples of each class, where an example may be in several.
+
+    Args:
+        weights_RN: of each example in each draw.
+        members: (n, 2) number of an example and of a class that it is in.
+        classes: C.
+    """
+    sums = np.zeros((len(weights_RN), classes))
+    if len(members):
+        members = members[np.argsort(members[:, 1], kind="stable")]
+        begins = np.flatnonzero(np.diff(members[:, 1], prepend=-1))
+        sums[:, members[begins, 1]] = np.add.reduceat(weights_RN[:, members[:, 0]], begins, axis=1)
+    return sums
 
 
 def mean_interval(

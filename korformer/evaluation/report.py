@@ -108,3 +108,16 @@ class Report:
     plots: tuple[Plot, ...] = field(default=())
     passages: tuple[Passage, ...] = ()
     predictions: Predictions | None = None
+
+
+MOST_SHOWN = 400
+"""Characters of a long text that a passage shows."""
+
+
+def excerpt(text: str) -> str:
+    """A text for a passage: of a long one its beginning and its end, and how much is between them."""
+    if len(text) <= MOST_SHOWN:
+        return text
+    end = MOST_SHOWN // 4
+    begin = MOST_SHOWN - end
+    return f"{text[:begin]} … ({len(text) - MOST_SHOWN:,} characters) … {text[-end:]}"

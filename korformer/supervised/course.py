@@ -23,9 +23,10 @@ from korformer.model.backbone import ReformerModel
 from korformer.objectives import BatchLoss
 from korformer.supervised.auxiliary import Auxiliary
 from korformer.supervised.batches import Batch, Window, collate, passes
+from korformer.supervised.loading import unfit_heads
 from korformer.supervised.running import hidden_states, run
 from korformer.supervised.selection import chosen_examples, fingerprint_of, tell_shared
-from korformer.supervised.settings import ExampleSettings, LearningSettings
+from korformer.supervised.settings import SHORTEST_WINDOW, ExampleSettings, LearningSettings
 from korformer.supervised.steps import Steps
 from korformer.supervised.task import Reader, SupervisedTask, TaskDescription, task_of
 from korformer.supervised.weights import begin_weights, heads_with_mix
@@ -206,8 +207,7 @@ class SupervisedCourse(Course):
         before, now = task_of(base), self.description
         if before is None or now is None or (before.name, before.facts) != (now.name, now.facts):
             return False
-        heads = base.model.heads
-        return all(name in heads and heads[name].spec == spec for name, spec in self.solver.heads.items())
+        return not unfit_heads(self.solver, base)
 
     @property
     def steps(self) -> int:
@@ -293,6 +293,8 @@ def _max_tokens(request: CourseRequest) -> int:
         problems.append(
             f"data.max_tokens = {request.data.max_tokens} is longer than the model's window; at most {longest}"
         )
+    if longest < SHORTEST_WINDOW:
+        problems.append(f"model.max_seq_len = {longest} is too short to read in; at least {SHORTEST_WINDOW}")
     if settings.layer_mix and not settings.frozen:
         problems.append("training.layer_mix reads an encoder that does not change: set training.frozen = true")
     if settings.lm_weight and settings.frozen:

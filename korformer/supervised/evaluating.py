@@ -80,8 +80,7 @@ def _score(task: SupervisedTask[Any], request: EvalRequest, source: str, listen:
         raise UsageError(f"{' and '.join(given)} make no sense with --score, which runs no model", where="options")
     settings = build(task.settings, request.options, where="--set")
     examples = task.read_gold(request.data, settings)
-    facts = task.learn(examples, settings)
-    solver = task.solver(settings, facts, None)
+    solver = task.scorer(examples, settings)
     records = solver.prediction_records(source, examples)
     known = {example.id for example in examples}
     examples = _examples(examples, request)

@@ -46,6 +46,6 @@ def repeated_ids(examples: Sequence[Example]) -> str | None:
         return None
     first = renamed[0]
     return (
-        f"{len(renamed):,} examples have the id of another one; predictions call them otherwise, such as {first.id} for "
-        f"the second {first.given_id}"
+        f"{len(renamed):,} examples have the id of another one; predictions call them otherwise, such as {first.id} "
+        f"for the second {first.given_id}"
     )

@@ -13,6 +13,10 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+SHORTEST_WINDOW = 16
+"""Fewest tokens of a window, special ones included, in which every task has room for a text."""
+
+
 class ExampleSettings(Settings):
     """Which examples are used, and how much of a text the model reads at once."""
 
@@ -20,7 +24,7 @@ class ExampleSettings(Settings):
     """Most training examples; a random choice that is the same for every seed. All where it is not given."""
     max_valid: Count | None = None
     """Most examples to validate on, chosen in the same way."""
-    max_tokens: Annotated[int, Field(ge=16)] | None = None
+    max_tokens: Annotated[int, Field(ge=SHORTEST_WINDOW)] | None = None
     """Most tokens that the model reads at once, special ones included; its own window where it is not given."""
 
 

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from korformer.config import Settings, build
-from korformer.errors import KorformerError, ModelDirectoryError, UsageError
+from korformer.config import Settings
+from korformer.errors import ModelDirectoryError, UsageError
 from korformer.evaluation.report import Predictions, Table
 from korformer.events import Listener, ignore
 from korformer.supervised.batches import Batch, Window
+from korformer.supervised.settings import SHORTEST_WINDOW
 from korformer.text.records import Place, Problems, read_prediction_records
 
 if TYPE_CHECKING:
@@ -235,6 +236,15 @@ class SupervisedTask(ABC, Generic[ExampleT]):
         """
         return {}
 
+    def scorer(self, examples: Sequence[ExampleT], settings: Settings) -> Solver[ExampleT, Any]:
+        """The task without a model, to score predictions of these examples with, which training need not be able to
+        use. By default as after learning from them.
+
+        Raises:
+            DataError, InputError: predictions of them cannot be scored.
+        """
+        return self.solver(settings, self.learn(examples, settings), None)
+
     @abstractmethod
     def solver(self, settings: Settings, facts: Mapping[str, Any], reader: Reader | None) -> Solver[ExampleT, Any]:
         """The task as a model meets it.
@@ -267,35 +277,12 @@ class SupervisedTask(ABC, Generic[ExampleT]):
 
         Raises:
             ModelDirectoryError: it was not fine-tuned for this task, or is damaged.
-            UsageError: `max_tokens` is longer than the model's window; an unknown or illegal option.
+            UsageError: `max_tokens` is too short, or longer than the model's window; an option is unknown, illegal, or
+                needs another head than the model has.
         """
-        described = task_of(loaded)
-        if described is None or described.name != self.name:
-            was = f"for the task {described.name}" if described is not None else "for no task"
-            raise ModelDirectoryError(
-                f"was fine-tuned {was}, not {self.name}",
-                where=str(loaded.path),
-                hint=f"korformer finetune -m {loaded.path} --task {self.name} … makes a model that was.",
-            )
-        longest = loaded.model.config.max_seq_len
-        if max_tokens is not None and max_tokens > longest:
-            raise UsageError(f"{max_tokens} is longer than the model's window; at most {longest}", where="--window")
-        try:
-            settings = build(self.settings, described.settings)
-        except KorformerError as error:
-            raise ModelDirectoryError(error.what, where=str(loaded.path)) from error
-        if options:
-            settings = build(self.settings, {**settings.model_dump(), **options}, where="--set")
-        reader = Reader(
-            vocabulary=loaded.vocabulary,
-            max_tokens=max_tokens or min(described.max_tokens, longest),
-            causal=loaded.model.config.causal,
-        )
-        solver = self.solver(settings, described.facts, reader)
-        for name, spec in solver.heads.items():
-            if name not in loaded.model.heads or loaded.model.heads[name].spec != spec:
-                raise ModelDirectoryError(f"its head {name} does not fit its task", where=str(loaded.path))
-        return solver
+        from korformer.supervised.loading import loaded_solver  # it knows what tasks are
+
+        return loaded_solver(self, loaded, max_tokens, options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,6 +321,6 @@ def task_of(loaded: LoadedModel) -> TaskDescription | None:
     kinds = {"name": str, "settings": dict, "facts": dict, "max_tokens": int}
     if not isinstance(value, dict) or any(type(value.get(key)) is not kind for key, kind in kinds.items()):
         raise ModelDirectoryError("its config.json does not describe a task", where=str(loaded.path))
-    if value["max_tokens"] < 1:
+    if value["max_tokens"] < SHORTEST_WINDOW:
         raise ModelDirectoryError("its config.json has no window for its task", where=str(loaded.path))
     return TaskDescription(**{key: value[key] for key in kinds})

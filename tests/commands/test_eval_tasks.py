@@ -193,7 +193,13 @@ def test_shorter_windows_and_settings_of_the_task(
     assert small_steps["windows"] > halves["windows"]
     assert figures(capsys, *common, "--set", "korquad.doc_stride=2")["windows"] == small_steps["windows"]
     assert run(capsys, *common, "--set", "stride=2")[0] == 2
-    assert run(capsys, *common, "--set", "longest_cut=3")[0] == 4  # another head
+    left, _, err = run(capsys, *common, "--set", "doc_stride=2", "--set", "longest_cut=3")
+    assert left == 2
+    assert "--set: longest_cut cannot be other than in training" in err
+    assert "finetune --set korquad.longest_cut" in err
+    left, _, err = run(capsys, *common[:-1], 15)
+    assert left == 2
+    assert "--window: 15 is too short to read in; at least 16" in err
     assert run(capsys, "--task", "korquad", "-m", korquad, "--data", gold, "--window", 65)[0] == 2
     assert figures(capsys, *common, "--max-examples", 2)["examples"] == 2
 

@@ -126,7 +126,7 @@ class Classify(SupervisedTask[ClassifyExample]):
 
     def learn(self, examples: Sequence[ClassifyExample], settings: Settings) -> dict[str, Any]:
         """The labels, in the order of numbers where all are some."""
-        labels = sorted({label for example in examples for label in example.labels or ()}, key=_label_order)
+        labels = _labels_of(examples)
         assert isinstance(settings, ClassifySettings)
         least = 1 if settings.multi_label else 2
         if len(labels) < least:
@@ -141,6 +141,11 @@ class Classify(SupervisedTask[ClassifyExample]):
             )
         return {"labels": labels}
 
+    def scorer(self, examples: Sequence[ClassifyExample], settings: Settings) -> ClassifySolver:
+        """With the labels of these examples, however many."""
+        assert isinstance(settings, ClassifySettings)
+        return ClassifySolver(settings, _labels_of(examples), None)
+
     def solver(self, settings: Settings, facts: Mapping[str, Any], reader: Reader | None) -> ClassifySolver:
         """With the labels of `facts`."""
         assert isinstance(settings, ClassifySettings)
@@ -153,6 +158,10 @@ class Classify(SupervisedTask[ClassifyExample]):
         ):
             raise ModelDirectoryError("its config.json does not name the labels of its task")
         return ClassifySolver(settings, labels, reader)
+
+
+def _labels_of(examples: Sequence[ClassifyExample]) -> list[str]:
+    return sorted({label for example in examples for label in example.labels or ()}, key=_label_order)
 
 
 def _label_order(label: str) -> tuple[float, str]:

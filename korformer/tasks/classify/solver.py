@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from korformer.config import Settings
-from korformer.evaluation.confusion import ClassScores, class_scores, confusion_table
-from korformer.evaluation.report import Predictions, Table
+from korformer.evaluation.labels import LabelFigures
+from korformer.evaluation.report import Predictions, Table, excerpt
 from korformer.model.heads import HeadSpec
 from korformer.objectives import BatchLoss, Term
 from korformer.supervised.batches import Batch, Window
@@ -66,10 +66,12 @@ class ClassifyPrediction:
     Attributes:
         labels: the likeliest one; or all from the threshold on.
         probabilities: (C,) float64, of each label by itself where there may be several.
+        given: False where a file of predictions leaves the text out.
     """
 
     labels: tuple[str, ...]
     probabilities: NDArray[np.float64]
+    given: bool = True
 
 
 class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
@@ -160,29 +162,43 @@ class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
         self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
     ) -> dict[str, float]:
         """Accuracy and macro F1 over the labels that occur; or micro and macro F1 and the share of exact sets."""
-        right = [set(e.labels or ()) == set(p.labels) for e, p in zip(examples, predictions, strict=True)]
-        exact = sum(right) / max(1, len(right))
-        scores = self._class_scores(examples, predictions)
+        figures = _figures(examples, predictions)
+        micro, macro = figures.by_class.micro[2], figures.by_class.macro[2]
         if self._settings.multi_label:
-            return {"micro_f1": scores.micro[2], "macro_f1": scores.macro[2], "exact_labels": exact}
-        return {"accuracy": exact, "macro_f1": scores.macro[2]}
+            return {"micro_f1": micro, "macro_f1": macro, "exact_labels": figures.accuracy}
+        return {"accuracy": figures.accuracy, "macro_f1": macro}
 
-    def _class_scores(
-        self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
-    ) -> ClassScores:
-        if not self._settings.multi_label:
-            return class_scores(*_single(examples, predictions))
-        gold = [set(example.labels or ()) for example in examples]
-        given = [set(prediction.labels) for prediction in predictions]
-        labels = sorted(set().union(*gold, *given))
-        return ClassScores(
-            labels=tuple(labels),
-            right=np.array(
-                [sum(label in g & p for g, p in zip(gold, given, strict=True)) for label in labels], np.int64
-            ),
-            predicted=np.array([sum(label in p for p in given) for label in labels], np.int64),
-            support=np.array([sum(label in g for g in gold) for label in labels], np.int64),
+    def intervals(
+        self,
+        examples: Sequence[ClassifyExample],
+        predictions: Sequence[ClassifyPrediction],
+        *,
+        resamples: int,
+        seed: int,
+    ) -> dict[str, tuple[float, float] | None]:
+        """Of every figure; texts are drawn."""
+        several = self._settings.multi_label
+        return _figures(examples, predictions).intervals(
+            accuracy="exact_labels" if several else "accuracy",
+            micro="micro_f1" if several else None,
+            macro="macro_f1",
+            resamples=resamples,
+            seed=seed,
         )
+
+    def details(self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]) -> dict[str, Any]:
+        """Figures of each label; what was taken for what."""
+        return _figures(examples, predictions).details(single=not self._settings.multi_label)
+
+    def tables(
+        self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
+    ) -> tuple[Table, ...]:
+        """The same."""
+        return _figures(examples, predictions).tables(single=not self._settings.multi_label)
+
+    def remarks(self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]) -> list[str]:
+        """How many predictions are missing."""
+        return _figures(examples, predictions).remarks()
 
     def describe(self, example: ClassifyExample, prediction: ClassifyPrediction) -> dict[str, Any]:
         """Text, label or labels, and every label's probability."""
@@ -201,7 +217,9 @@ class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
         for example, prediction in zip(examples, predictions, strict=True):
             given = prediction.probabilities
             truth = [self._numbers[label] for label in example.labels or () if label in self._numbers]
-            if self._settings.multi_label:
+            if not prediction.given:
+                scores.append(0.0)
+            elif self._settings.multi_label:
                 sure = 1 - given
                 sure[truth] = given[truth]
                 scores.append(float(sure.mean()))
@@ -209,22 +227,13 @@ class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
                 scores.append(float(given[truth[0]]) if truth else 0.0)
         return scores
 
-    def tables(
-        self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
-    ) -> tuple[Table, ...]:
-        """Figures of each label; what is taken for what."""
-        by_class = self._class_scores(examples, predictions).table(title="By label", first="label")
-        if self._settings.multi_label:
-            return (by_class,)
-        return by_class, confusion_table(*_single(examples, predictions))
-
     def context(self, example: ClassifyExample, prediction: ClassifyPrediction) -> str:
         """Truth, prediction and text."""
         told = ", ".join(
             f"{label} {float(prediction.probabilities[self._numbers[label]]):.0%}" if label in self._numbers else label
             for label in prediction.labels
         )
-        return f"{', '.join(example.labels or ())} taken for {told or 'nothing'}\n{example.text}"
+        return f"{', '.join(example.labels or ())} taken for {told or 'nothing'}\n{excerpt(example.text)}"
 
     def predictions_file(
         self, examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
@@ -240,10 +249,14 @@ class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
     def read_predictions(
         self, examples: Sequence[ClassifyExample], records: Mapping[str, Any], problems: Problems
     ) -> list[ClassifyPrediction]:
-        """`label` or `labels` of each id; an id that is not there has none, which is wrong."""
+        """`label` or `labels` of each id; a text whose id is not there is wrong."""
         predictions = []
         for example in examples:
-            record = records.get(example.id, {})
+            if example.id not in records:
+                nothing = np.zeros(len(self._labels))
+                predictions.append(ClassifyPrediction(labels=(), probabilities=nothing, given=False))
+                continue
+            record = records[example.id]
             labels = record_labels(record if isinstance(record, dict) else {"label": record}, self._settings)
             if isinstance(labels, str):
                 problems.add(example.place, f"the prediction of id {example.id} {labels}")
@@ -255,11 +268,11 @@ class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
         return predictions
 
 
-def _single(
-    examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]
-) -> tuple[list[str], list[str]]:
-    """The one label of each example and prediction; nothing is a label of its own."""
-    return [(e.labels or ("",))[0] for e in examples], [(p.labels or ("(none)",))[0] for p in predictions]
+def _figures(examples: Sequence[ClassifyExample], predictions: Sequence[ClassifyPrediction]) -> LabelFigures:
+    return LabelFigures(
+        gold=[example.labels or () for example in examples],
+        given=[prediction.labels if prediction.given else None for prediction in predictions],
+    )
 
 
 def record_labels(record: Mapping[str, Any], settings: ClassifySettings) -> tuple[str, ...] | str:

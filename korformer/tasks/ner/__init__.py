@@ -54,12 +54,17 @@ class Ner(SupervisedTask[NerExample]):
 
     def learn(self, examples: Sequence[NerExample], settings: Settings) -> dict[str, Any]:
         """The labels, sorted."""
-        labels = sorted({entity.label for example in examples for entity in example.entities})
+        labels = _labels_of(examples)
         if not labels:
             raise InputError("no text of it has an entity", where=examples[0].place.file if examples else None)
         if len(labels) > MOST_LABELS:
             raise InputError(f"{len(labels):,} labels are more than {MOST_LABELS:,}", where=examples[0].place.file)
         return {"labels": labels}
+
+    def scorer(self, examples: Sequence[NerExample], settings: Settings) -> NerSolver:
+        """With the labels of these examples, if there are any."""
+        assert isinstance(settings, NerSettings)
+        return NerSolver(settings, _labels_of(examples), None)
 
     def solver(self, settings: Settings, facts: Mapping[str, Any], reader: Reader | None) -> NerSolver:
         """The task as a model meets it."""
@@ -70,6 +75,10 @@ class Ner(SupervisedTask[NerExample]):
         if not all(isinstance(label, str) and label for label in labels) or len(set(labels)) < len(labels):
             raise ModelDirectoryError("the labels of entities in its config.json are no names, or not different")
         return NerSolver(settings, labels, reader)
+
+
+def _labels_of(examples: Sequence[NerExample]) -> list[str]:
+    return sorted({entity.label for example in examples for entity in example.entities})
 
 
 TASK = Ner()

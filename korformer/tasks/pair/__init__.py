@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,9 @@ from korformer.supervised.columns import labelled_lines
 from korformer.supervised.evaluating import evaluate_task
 from korformer.supervised.names import id_of, with_ids
 from korformer.supervised.task import Reader, Solver, SupervisedTask
-from korformer.tasks.pair.solvers import LabelSolver, PairExample, PairSettings, ScoreScale, ScoreSolver
+from korformer.tasks.pair.labels import LabelSolver
+from korformer.tasks.pair.pairs import PairExample, PairSettings
+from korformer.tasks.pair.scores import ScoreScale, ScoreSolver
 from korformer.text.records import Place, Problems, parse_record, text_fault
 
 _NAMES = {
@@ -84,21 +86,20 @@ class Pair(SupervisedTask[PairExample]):
 
     def learn(self, examples: Sequence[PairExample], settings: Settings) -> dict[str, Any]:
         """The labels, or the range of the scores with their mean and deviation."""
-        if {example.label is None for example in examples} == {True, False}:
-            raise InputError("some training examples have labels, others scores", hint="Train on one kind at a time.")
-        if examples[0].label is not None:
-            labels = sorted({example.label or "" for example in examples})
+        labels = _labels_of(examples)
+        if labels is not None:
             if len(labels) < 2:
                 raise InputError("the training data has one label; there is nothing to tell apart")
             return {"labels": labels}
-        scores = np.array([example.score for example in examples], np.float64)
-        deviation = float(scores.std())
-        if deviation == 0.0:
+        scale = _scale_of(examples)
+        if scale.deviation == 0.0:
             raise InputError("all scores of the training data are the same; there is nothing to tell apart")
-        return {
-            "lowest": float(scores.min()), "highest": float(scores.max()), "mean": float(scores.mean()),
-            "deviation": deviation,
-        }  # fmt: skip
+        return asdict(scale)
+
+    def scorer(self, examples: Sequence[PairExample], settings: Settings) -> Solver[PairExample, Any]:
+        """With the labels of these examples, or the range of their scores."""
+        labels = _labels_of(examples)
+        return LabelSolver(labels, None) if labels is not None else ScoreSolver(_scale_of(examples), None)
 
     def solver(self, settings: Settings, facts: Mapping[str, Any], reader: Reader | None) -> Solver[PairExample, Any]:
         """For labels or for scores, as `facts` are."""
@@ -114,6 +115,21 @@ class Pair(SupervisedTask[PairExample]):
                 scale = ScoreScale(lowest=lowest, highest=highest, mean=mean, deviation=deviation)
                 return ScoreSolver(scale, reader)
         raise ModelDirectoryError("its config.json names neither the labels nor the scores of its task")
+
+
+def _labels_of(examples: Sequence[PairExample]) -> list[str] | None:
+    """The labels, sorted; None where the examples have scores."""
+    if {example.label is None for example in examples} == {True, False}:
+        raise InputError("some examples have labels, others scores", hint="Give one kind at a time.")
+    return None if examples[0].label is None else sorted({example.label or "" for example in examples})
+
+
+def _scale_of(examples: Sequence[PairExample]) -> ScoreScale:
+    scores = np.array([example.score for example in examples], np.float64)
+    lowest, highest, mean, deviation = (
+        float(value) for value in (scores.min(), scores.max(), scores.mean(), scores.std())
+    )
+    return ScoreScale(lowest=lowest, highest=highest, mean=mean, deviation=deviation)
 
 
 def _wanted(line: str, settings: PairSettings) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from korformer.evaluation.bootstrap import interval, mean_interval, ratio
+from korformer.evaluation.bootstrap import interval, intervals, mean_interval, ratio, sums_by_class
 
 
 def test_the_interval_of_a_mean_is_nearly_the_normal_one() -> None:
@@ -58,3 +58,21 @@ def test_many_examples_are_drawn_in_parts_that_make_no_difference(monkeypatch: p
     whole = mean_interval(values, resamples=100)
     monkeypatch.setattr("korformer.evaluation.bootstrap._DRAWN_AT_A_TIME", 350)
     assert mean_interval(values, resamples=100) == whole
+
+
+def test_several_figures_share_the_draws() -> None:
+    values = np.random.default_rng(5).random(40)
+    mean = mean_interval(values.tolist(), resamples=200, seed=3)
+    found = intervals(
+        40, {"mean": lambda w: w @ values / 40, "none": lambda w: np.full(len(w), math.nan)}, resamples=200, seed=3
+    )
+    assert found["mean"] == pytest.approx(mean)
+    assert found["none"] is None
+    assert intervals(1, {"mean": lambda w: w[:, 0]}) == {"mean": None}
+
+
+def test_weights_are_added_up_by_class() -> None:
+    weights = np.array([[1.0, 2.0, 4.0], [0.0, 3.0, 0.0]])
+    members = np.array([[2, 1], [0, 0], [1, 1], [0, 3]])
+    assert sums_by_class(weights, members, 4).tolist() == [[1, 6, 0, 1], [0, 3, 0, 0]]
+    assert sums_by_class(weights, np.zeros((0, 2), np.int64), 2).tolist() == [[0, 0], [0, 0]]

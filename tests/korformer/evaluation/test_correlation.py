@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from korformer.evaluation.correlation import pearson, ranks, spearman
+from korformer.evaluation.correlation import pearson, ranks, spearman, weighted_pearson, weighted_ranks
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -32,3 +32,19 @@ def test_what_does_not_vary_has_no_correlation() -> None:
 def test_lists_of_different_lengths_are_a_fault_of_the_caller() -> None:
     with pytest.raises(ValueError, match="numbers"):
         pearson([1.0, 2.0], [1.0])
+
+
+def test_weighted_ones_are_those_of_examples_that_come_as_often() -> None:
+    generator = np.random.default_rng(0)
+    one, other = np.round(generator.normal(size=30), 1), np.round(generator.normal(size=30), 1)
+    weights = generator.multinomial(30, np.full(30, 1 / 30), size=20)
+    repeated = [(np.repeat(one, row), np.repeat(other, row)) for row in weights]
+    given = weights.astype(np.float64)
+    expected = [stats.pearsonr(*pair).statistic for pair in repeated]
+    assert weighted_pearson(one, other, given) == pytest.approx(expected, abs=1e-12)
+    ranked = (weighted_ranks(one, given), weighted_ranks(other, given))
+    expected = [stats.spearmanr(*pair).statistic for pair in repeated]
+    assert weighted_pearson(*ranked, given) == pytest.approx(expected, abs=1e-12)
+    # A draw of one example alone, or of equal ones, has no correlation.
+    still = np.array([[30.0, *[0.0] * 29], [0.0, 15.0, 15.0, *[0.0] * 27]])
+    assert np.isnan(weighted_pearson(np.where(np.arange(30) < 3, 0.1, one), other, still)).all()

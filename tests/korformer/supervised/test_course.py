@@ -31,7 +31,7 @@ def requested(vocabulary: Vocabulary, shaped: Callable[..., ModelConfig], table:
 
     def make(*, valid: tuple[tuple[str, str], ...] = (("종을 울렸다", "적다"),), **sections: Any) -> CourseRequest:
         return CourseRequest(
-            model=shaped(),
+            model=shaped(**sections.get("shape", {})),
             vocabulary=vocabulary,
             base=None,
             train=[table("train.tsv", *rows)],
@@ -114,6 +114,7 @@ def test_labels_that_only_validation_has_are_told(requested: Requested) -> None:
     ("sections", "words"),
     [
         ({"data": {"max_tokens": 128}}, "at most 64"),
+        ({"shape": {"max_seq_len": 8, "bucket_size": 4}}, "model.max_seq_len = 8 is too short to read in; at least 16"),
         ({"training": {"layer_mix": True}}, "training.frozen = true"),
         ({"training": {"frozen": True, "lm_weight": 0.5}}, "lm_weight"),
     ],

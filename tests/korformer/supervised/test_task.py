@@ -53,6 +53,8 @@ def test_a_model_of_another_task_or_shape_is_refused(loaded: Callable[..., Loade
         TASK.loaded_solver(loaded({**DESCRIBED.as_json(), "settings": {"no": 1}}))
     with pytest.raises(UsageError, match="at most 64"):
         TASK.loaded_solver(loaded(), 65)
+    with pytest.raises(UsageError, match="at least 16"):
+        TASK.loaded_solver(loaded(), 15)
 
 
 def test_windows_are_as_long_as_in_training_or_as_asked(loaded: Callable[..., LoadedModel]) -> None:

@@ -217,3 +217,31 @@ def test_ids_are_different_over_files_and_a_file_may_be_named_twice(written: Wri
     examples = TASK.read([headed, headed, plain, plain], PLAIN)
     assert [example.labels for example in examples] == [("1",), ("0",)] * 4
     assert [example.id for example in examples] == ["7", "8", "7#2", "8#2", "5", "6", "7#3", "8#3"]
+
+
+def test_a_missing_prediction_is_wrong_and_told() -> None:
+    examples = [example("가", "1"), example("나", "0")]
+    solver = ClassifySolver(PLAIN, ["0", "1"], None)
+    problems = Problems()
+    given = solver.read_predictions(examples, {"가": {"label": 1}}, problems)
+    assert not problems
+    assert solver.metrics(examples, given)["accuracy"] == 0.5
+    assert solver.scores(examples, given) == [1.0, 0.0]
+    assert solver.remarks(examples, given) == ["1 of 2 examples have no prediction and count as wrong"]
+    assert "taken for nothing" in solver.context(examples[1], given[1])
+    solver.read_predictions(examples, {"가": {"label": 1}, "나": {}}, problems)
+    assert [what for _, what in problems.found] == ['the prediction of id 나 lacks "label"']
+    several = ClassifySolver(SEVERAL, ["0", "1"], None)
+    without = [example("가"), example("나", "0")]
+    missing = several.read_predictions(without, {"나": {"labels": ["0"]}}, Problems())
+    assert several.metrics(without, missing)["exact_labels"] == 0.5
+    assert several.scores(without, missing) == [0.0, 1.0]
+
+
+def test_of_a_long_text_beginning_and_end_are_shown() -> None:
+    solver = ClassifySolver(PLAIN, ["0", "1"], None)
+    shown = solver.context(example("처음" + "가" * 50_000 + "끝", "1"), told(["0"], [0.9, 0.1]))
+    assert len(shown) < 600
+    assert "처음" in shown
+    assert shown.endswith("끝")
+    assert "49,603 characters" in shown

@@ -12,7 +12,9 @@ from korformer.model.config import ModelConfig
 from korformer.supervised.batches import collate
 from korformer.supervised.task import Reader
 from korformer.tasks.pair import TASK
-from korformer.tasks.pair.solvers import LabelSolver, PairExample, PairSettings, ScoreSolver
+from korformer.tasks.pair.labels import LabelSolver
+from korformer.tasks.pair.pairs import PairExample, PairSettings
+from korformer.tasks.pair.scores import ScoreSolver
 from korformer.text.records import DataError, Place, Problems
 
 Written = Callable[[str, str], str]
@@ -176,10 +178,59 @@ def test_one_s_own_pairs() -> None:
 def test_json_lines_have_ids_and_the_id_of_korsts_is_none(written: Written) -> None:
     lines = "".join(f'{{"id": "k{n}", "sentence1": "가", "sentence2": "나", "label": {n % 2}}}\n' for n in range(3))
     assert [example.id for example in TASK.read([written("a.jsonl", lines)], AUTO)] == ["k0", "k1", "k2"]
-    assert [example.id for example in TASK.read([written("sts.tsv", KORSTS.replace("0002", "0001"))], AUTO)] == ["1", "2"]
+    assert [example.id for example in TASK.read([written("sts.tsv", KORSTS.replace("0002", "0001"))], AUTO)] == [
+        "1",
+        "2",
+    ]
 
 
 def test_a_number_beyond_measure_is_told(written: Written) -> None:
     path = written("a.jsonl", f'{{"sentence1": "가", "sentence2": "나", "score": 1{"0" * 400}}}\n')
     with pytest.raises(DataError, match="is not a number"):
         TASK.read([path], AUTO)
+
+
+def test_missing_labels_are_wrong_and_missing_scores_are_told() -> None:
+    pairs = [pair(str(n), "나", label="yn"[n % 2]) for n in range(16)]
+    solver = LabelSolver(["n", "y"], None)
+    given = solver.read_predictions(pairs, {p.id: {"label": p.label} for p in pairs[1:]}, Problems())
+    assert solver.metrics(pairs, given) == {"accuracy": 15 / 16, "macro_f1": pytest.approx((14 / 15 + 1) / 2)}
+    assert "1 of 16" in solver.remarks(pairs, given)[0]
+    problems = Problems()
+    solver.read_predictions(pairs, {"3": {"label": None}, "4": {}}, problems)
+    assert len(problems.found) == 2
+    scored = [pair(str(n), "나", score=float(n)) for n in range(4)]
+    scores = TASK.solver(AUTO, TASK.learn(scored, AUTO), None)
+    assert isinstance(scores, ScoreSolver)
+    some = scores.read_predictions(scored, {"0": 0.0, "3": {"score": 3}}, Problems())
+    assert some == [0.0, None, None, 3.0]
+    assert scores.metrics(scored, some)["pearson"] == pytest.approx(
+        stats.pearsonr([0, 1, 2, 3], [0, 1.5, 1.5, 3]).statistic
+    )
+    assert scores.remarks(scored, some) == [
+        "2 of 4 pairs have no prediction; each counts as 1.5, the mean of the scores"
+    ]
+    assert scores.remarks(scored, [2.0] * 4) == [
+        "all scores of the predictions are the same, so there is no correlation"
+    ]
+    for wrong in (True, "1", math.nan, math.inf, 10**400, None):
+        problems = Problems()
+        scores.read_predictions(scored, {"1": {"score": wrong}}, problems)
+        assert [what for _, what in problems.found] == ["the prediction of id 1 is no number"], wrong
+
+
+def test_every_figure_of_pairs_has_an_interval() -> None:
+    scored = [pair(str(n), "나", score=float(n % 7)) for n in range(40)]
+    solver = TASK.solver(AUTO, TASK.learn(scored, AUTO), None)
+    given = [(n * 5 % 11) / 2 + n % 7 for n in range(40)]
+    figures = solver.metrics(scored, given)
+    found = solver.intervals(scored, given, resamples=200, seed=0)
+    assert found.keys() == figures.keys()
+    for name, span in found.items():
+        assert span is not None
+        assert span[0] < figures[name] < span[1]
+    labels = LabelSolver(["n", "y"], None)
+    pairs = [pair(str(n), "나", label="yn"[n % 2]) for n in range(16)]
+    assert labels.intervals(pairs, labels.read_predictions(pairs, {}, Problems()), resamples=50, seed=0).keys() == {
+        "accuracy", "macro_f1",
+    }  # fmt: skip

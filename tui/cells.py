@@ -1,22 +1,31 @@
 """Characters as a terminal shows them: how many cells each takes, and what stands for those that must not get through.
 
 A width is a number of terminal cells, never of characters: a Hangul syllable takes two. Widths are those of Rich, which
-draws the screen, so that both always agree. Control characters, direction marks and lone surrogates are shown as
-visible signs of one cell, so that no text can speak to the terminal.
+draws the screen, so that both always agree: what is joined to one emoji, or made one by a variation selector, has the
+cells of that one. Control characters, direction marks, joiners that join no emoji and lone surrogates are shown as
+visible signs of one cell, so that no text can speak to the terminal, or be wider there than here.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from rich.cells import cell_len, get_character_cell_size
 
-__all__ = ["TAB_CELLS", "cell_len", "shown", "widths"]
+__all__ = ["JOINERS", "TAB_CELLS", "cell_len", "is_joined", "shown", "widths"]
 
 TAB_CELLS = 4
 """Cells of a tab."""
 
-_JOINERS = "\u200c\u200d"
+JOINERS = "\u200c\u200d"
+"""They join characters, or keep them apart, and are text though nothing is drawn for them."""
+
+_JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
+_EMOJI = "\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
+_STRAY = re.compile(f"(?<![{_EMOJI}{_EMOJI_STYLE}]){_JOINER}|{_JOINER}(?![{_EMOJI}])")
+"""Joiners that join no emoji: Rich counts no cells for what follows one, and a terminal draws it."""
+
 _INERT = "\u2426"
 """SYMBOL FOR SUBSTITUTE FORM TWO: one cell in every terminal, unlike U+FFFD, whose width is ambiguous."""
 
@@ -32,7 +41,7 @@ class _Signs(dict[int, str]):
             sign = " "
         elif code < 0x20:
             sign = chr(0x2400 + code)
-        elif character not in _JOINERS and unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        elif character not in JOINERS and unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
             sign = _INERT
         else:
             sign = character
@@ -56,9 +65,34 @@ _widths = _Widths()
 
 def shown(text: str) -> str:
     """`text` as it may be drawn: tabs as spaces, a line feed as one space, control characters as signs."""
-    return text.translate(_signs)
+    return (_STRAY.sub(_INERT, text) if _JOINER in text else text).translate(_signs)
 
 
 def widths(text: str) -> list[int]:
-    """Cells of every character of `text`; a line feed takes none."""
-    return list(map(_widths.__getitem__, text))
+    """Cells of every character of `text`; a line feed takes none. Those of joined characters are with the first."""
+    found = list(map(_widths.__getitem__, text))
+    if _JOINER in text or _EMOJI_STYLE in text:
+        _join(text, found)
+    return found
+
+
+def _join(text: str, cells: list[int]) -> None:
+    """Let characters that are drawn as one take the cells of one, as Rich counts them."""
+    for stray in _STRAY.finditer(text):
+        cells[stray.start()] = 1
+    last = -1
+    for index, character in enumerate(text):
+        if index and text[index - 1] == _JOINER and not cells[index - 1]:
+            cells[index] = 0
+        elif character == _EMOJI_STYLE:
+            cells[last] += last >= 0 and cell_len(text[last] + _EMOJI_STYLE) > cell_len(text[last])
+            last = -1
+        elif cells[index] or character == "\n":
+            last = index
+
+
+def is_joined(text: str, offset: int) -> bool:
+    """Whether the character at `offset` is drawn as one with the one before it."""
+    if text[offset - 1] == _JOINER:
+        return _STRAY.match(text, offset - 1) is None
+    return text[offset] != "\n" and widths(text[max(0, offset - 1) : offset + 2])[min(1, offset)] == 0

@@ -11,12 +11,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import accumulate
 
-from korformer.tui.cells import widths
+from korformer.tui.cells import is_joined, widths
 
 _AT_ONCE = 4096
 """Characters that are measured at a time while breaks are looked for."""
-
-_JOINER = "\u200d"
 
 
 class Rows:
@@ -92,8 +90,8 @@ class Rows:
     def place(self, offset: int) -> tuple[int, int]:
         """Row and cell of the left edge of the character at `offset`."""
         row = self.row_of(offset)
-        start = self.starts[row]
-        return row, cells(self.text[start:offset])
+        start, end = self.span(row)
+        return row, sum(widths(self.text[start:end])[: offset - start])
 
     def offset(self, row: int, cell: int) -> int:
         """Offset of the character that covers a cell; that of the row's end where the row is shorter.
@@ -113,14 +111,14 @@ class Rows:
     def before(self, offset: int) -> int:
         """Offset of the character before `offset`, as a reader counts characters."""
         offset -= 1
-        while offset > 0 and _joined(self.text, offset):
+        while offset > 0 and is_joined(self.text, offset):
             offset -= 1
         return max(0, offset)
 
     def after(self, offset: int) -> int:
         """Offset of the character after the one at `offset`, as a reader counts characters."""
         offset += 1
-        while offset < len(self.text) and _joined(self.text, offset):
+        while offset < len(self.text) and is_joined(self.text, offset):
             offset += 1
         return min(len(self.text), offset)
 
@@ -129,11 +127,6 @@ class Rows:
 
     def _breaks(self, begin: int) -> _Breaks:
         return _Breaks(self.text, begin, self.width)
-
-
-def cells(text: str) -> int:
-    """Cells of a piece of a row."""
-    return sum(widths(text))
 
 
 class _Breaks:
@@ -166,21 +159,16 @@ class _Breaks:
             self._row = space + 1
         else:
             whole = fits
-            while whole > row + 1 and _joined(text, whole):
+            while whole > row + 1 and is_joined(text, whole):
                 whole -= 1
             # One joined character that is wider than a row has to be broken somewhere.
-            self._row = whole if whole > row and not _joined(text, whole) else max(fits, row + 1)
+            self._row = whole if whole > row and not is_joined(text, whole) else max(fits, row + 1)
         return self._row
 
     def _measure(self, begin: int) -> None:
         self._base = begin
         self._measured_to = min(len(self._text), begin + self._at_once)
         self._edges = [0, *accumulate(widths(self._text[begin : self._measured_to]))]
-
-
-def _joined(text: str, offset: int) -> bool:
-    """Whether the character at `offset` belongs to the one before it."""
-    return text[offset - 1] == _JOINER or (text[offset] != "\n" and widths(text[offset]) == [0])
 
 
 def _common(one: str, other: str) -> int:

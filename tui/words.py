@@ -95,7 +95,7 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Not saved: {error} Leave once more to go without what is new.",
         "저장하지 못했습니다: {error} 한 번 더 끝내면 새로 쓴 것을 버리고 나갑니다.",
     ),
-    "not opened": ("Could not open the newest text: {error}", "마지막 글을 열지 못했습니다: {error}"),
+    "not opened": ("Not opened: {error}", "열지 못했습니다: {error}"),
     "recover": (
         "Open what stands before the damage; the damaged file is kept",
         "손상된 데 앞까지 열기 (손상된 파일은 남겨 둡니다)",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from korformer.tui.cells import TAB_CELLS, cell_len, shown, widths
+from korformer.tui.cells import TAB_CELLS, cell_len, is_joined, shown, widths
 
 
 @pytest.mark.parametrize(
@@ -14,6 +17,36 @@ from korformer.tui.cells import TAB_CELLS, cell_len, shown, widths
 )
 def test_widths(text: str, expected: list[int]) -> None:
     assert widths(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("❤\ufe0f끝", [2, 0, 2]),
+        ("👩\u200d👧\u200d👦", [2, 0, 0, 0, 0]),
+        ("👩\u200d❤\ufe0f\u200d👨", [2, 0, 0, 0, 0, 0]),
+        ("가\u200d나", [2, 1, 2]),
+        ("\u200d\ufe0f", [1, 0]),
+        ("a\ufe0f", [1, 0]),
+        ("❤\n\ufe0f", [1, 0, 0]),
+    ],
+)
+def test_what_is_drawn_as_one_has_the_cells_of_one(text: str, expected: list[int]) -> None:
+    assert widths(text) == expected
+
+
+PARTS = st.sampled_from(
+    ["가", "a", " ", "\t", "❤", "\ufe0f", "\u200d", "👩", "👧", "🏽", "🇰", "1", "\u20e3", "\u0301", "♂", "\u200e", "↔"]
+)
+
+
+@given(st.lists(PARTS, max_size=24).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_widths_are_those_that_the_screen_is_drawn_with(text: str) -> None:
+    assert sum(widths(text)) == cell_len(shown(text))
+    borders = [place for place in range(1, len(text)) if not is_joined(text, place)]
+    pieces = [text[begin:end] for begin, end in pairwise([0, *borders, len(text)])]
+    assert sum(cell_len(shown(piece)) for piece in pieces) == sum(widths(text))
 
 
 def test_every_syllable_takes_two_cells() -> None:

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from korformer.tui.rows import Rows, cells
+from korformer.tui.cells import cell_len, shown
+from korformer.tui.rows import Rows
 
-LETTERS = st.sampled_from(["가", "나", "다", " ", "마", "a", "b", "\n", "\t", "👍", "e\u0301", "\u200d", "\u3000"])
+LETTERS = st.sampled_from(
+    ["가", "나", "다", " ", "마", "a", "b", "\n", "\t", "👍", "e\u0301", "\u200d", "\u3000", "❤\ufe0f"]
+)
 TEXTS = st.lists(LETTERS, max_size=60).map("".join)
 
 
@@ -61,7 +64,7 @@ def test_another_text_gives_the_rows_of_a_fresh_start(before: str, after: str, w
 def test_no_row_is_wider_than_the_page(text: str, width: int) -> None:
     rows = Rows(text, width)
     assert "".join(lines(rows)) == text
-    assert all(cells(line.rstrip(" \n")) <= width for line in lines(rows))
+    assert all(cell_len(shown(line.rstrip(" \n"))) <= width for line in lines(rows))
 
 
 def test_places_and_offsets_agree() -> None:
@@ -72,6 +75,15 @@ def test_places_and_offsets_agree() -> None:
     assert rows.offset(0, 1) == 0  # the right half of the first syllable
     assert rows.offset(99, 0) == len(rows.text)
     assert rows.offset(0, 99) == rows.span(0)[1] - 1
+
+
+def test_a_row_of_emoji_is_as_wide_as_it_is_drawn() -> None:
+    rows = Rows("❤\ufe0f" * 60 + " 끝", width=80)
+    assert [cell_len(shown(line)) for line in lines(rows)] == [80, 43]
+    rows = Rows("👩\u200d👧\u200d👦" * 4 + "끝", width=40)
+    assert rows.place(20) == (0, 8)
+    assert rows.offset(0, 9) == 20
+    assert rows.offset(0, 3) == 5
 
 
 def test_the_cursor_steps_over_what_a_reader_takes_for_one_character() -> None:

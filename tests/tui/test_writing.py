@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from stage import TEXT, Play, Stage, meter, record
+from textual import events
+from textual.keys import _character_to_key
 
 from korformer.errors import InputError, ModelDirectoryError, ResourceError
 from korformer.tui.messages import AutosaveSaid
@@ -30,14 +32,34 @@ def test_typed_korean_reaches_session_and_page(play: Play) -> None:
 
 def test_keys_with_alt_type_nothing(play: Play) -> None:
     async def scene(stage: Stage) -> None:
-        from textual import events
-
         for key, character in (("alt+z", "z"), ("super+a", "a"), ("plus", "+"), ("A", "A"), ("shift+b", "B")):
             stage.app.post_message(events.Key(key, character))
         await stage.type("가")
         assert stage.text == "+AB가"
 
     play(scene)
+
+
+def test_emoji_are_drawn_whole_and_the_cursor_stands_behind_them(play: Play) -> None:
+    family = "👩\u200d👧\u200d👦"
+
+    async def scene(stage: Stage) -> None:
+        await stage.press("f3")
+        seen = await stage.dump()
+        assert (seen.count("❤\ufe0f"), seen.count("끝")) == (60, 1)
+        await stage.press("ctrl+home")
+        left = stage.app.cursor_position.x
+        for character in family * 4:  # as a terminal sends it
+            stage.app.post_message(events.Key(_character_to_key(character), character))
+        await stage.press("f3")
+        assert stage.text.startswith(family * 4)
+        assert stage.app.cursor_position.x == left + 8
+        await stage.pilot.click("#page", offset=(left + 5, 0))
+        assert stage.screen.page.cursor == 2 * len(family)
+        await stage.press("backspace")
+        assert stage.text.startswith(family + family[:-1])
+
+    play(scene, text="❤\ufe0f" * 60 + " 끝")
 
 
 def test_parts_of_a_syllable_become_one(play: Play) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from textual import events
 
+from korformer.tui.cells import JOINERS
 from korformer.tui.widgets.page_keys import PAGE_BINDINGS, word_after, word_before
 from korformer.tui.widgets.sheet import Sheet
 
@@ -34,9 +35,10 @@ class Page(Sheet):
 
     def on_key(self, event: events.Key) -> None:
         """Type a character; with Alt, Ctrl or the like it is a command, if anything."""
-        if event.is_printable and event.character is not None and _MODIFIERS.isdisjoint(event.key.split("+")[:-1]):
+        character = event.character
+        if character is not None and _is_text(character) and _MODIFIERS.isdisjoint(event.key.split("+")[:-1]):
             event.stop()
-            self.type(event.character)
+            self.type(character)
         elif event.key == "enter":
             event.stop()
             self.type("\n")
@@ -158,3 +160,7 @@ class Page(Sheet):
             self.mark = self.text.rfind("\n", 0, self.cursor) + 1
             end = self.text.find("\n", self.cursor)
             self.move_to(len(self.text) if end < 0 else end, select=True)
+
+
+def _is_text(character: str) -> bool:
+    return character.isprintable() or character in JOINERS

@@ -19,7 +19,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from korformer.tui.cells import cell_len, shown
+from korformer.tui.cells import cell_len, is_joined, shown
 from korformer.tui.rows import Rows
 
 MOST_CELLS = 100
@@ -326,7 +326,8 @@ class Sheet(ScrollView, can_focus=True):
         edges = {0, len(text), *(place for place in range(1, len(text)) if tones[place] != tones[place - 1])}
         for begin, end, _ in layers:
             edges.update((min(begin, len(text)), min(end, len(text))))
-        cuts = sorted(edges)
+        # What is drawn as one is not cut: it would be wider in two halves.
+        cuts = sorted(place for place in edges if place in {0, len(text)} or not is_joined(text, place))
         segments: list[Segment] = []
         used = 0
         for begin, end in pairwise(cuts):

@@ -16,6 +16,7 @@ from korformer.model.config import ModelConfig
 from korformer.model.directory import parameters_to_save, publish, write_description
 from korformer.model.heads import HeadSpec
 from korformer.supervised.task import Reader, SupervisedTask, TaskDescription
+from korformer.tasks.classify import TASK as CLASSIFY
 from korformer.tasks.korquad import TASK as KORQUAD
 from korformer.tasks.ner import TASK as NER
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
@@ -359,3 +360,40 @@ def test_every_file_behind_an_option_is_data(
     assert metrics["data"] == [str(sentences)] * 2
     assert metrics["entity_f1"] == 1.0
     assert run(capsys, "--task", "ner", "--score", sentences, sentences, "--data", sentences)[0] == 2
+
+
+def test_predictions_over_two_files_score_as_they_were_measured(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = model_of(tmp_path / "model", CLASSIFY, {"labels": ["가깝다", "멀다"]})
+    files = []
+    for name, labels in (("a.tsv", ("멀다", "가깝다")), ("b.tsv", ("가깝다", "멀다"))):
+        rows = "".join(f"{text}\t{label}\n" for text, label in zip(TEXTS, labels * 2, strict=False))
+        (tmp_path / name).write_text(rows, encoding="utf-8")
+        files.append(tmp_path / name)
+    out = tmp_path / "out.jsonl"
+    metrics = figures(capsys, "--task", "classify", "-m", model, "--data", *files, "--predictions", out)
+    scored = figures(capsys, "--task", "classify", "--data", *files, "--score", out)
+    same = ["accuracy", "macro_f1", "accuracy_interval", "macro_f1_interval", "by_label", "taken_for", "examples"]
+    assert [scored[name] for name in same] == [metrics[name] for name in same]
+    assert scored["extra_predictions"] == 0
+    headed = tmp_path / "c.tsv"
+    headed.write_text("id\ttext\tlabel\n7\t멀다\t멀다\n7\t가깝다\t가깝다\n", encoding="utf-8")
+    code, _, err = run(capsys, "--task", "classify", "--data", headed, "--score", out)
+    assert code == 0
+    assert "1 examples have the id of another one" in err
+    assert "7#2 for the second 7" in err
+
+
+def test_a_correlation_that_there_is_not_is_null(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(f'{{"id": "k{n}", "sentence1": "가", "sentence2": "나", "score": {n}}}\n' for n in range(3)),
+        encoding="utf-8",
+    )
+    given = predictions(tmp_path, {f"k{n}": 2.0 for n in range(3)})
+    metrics = figures(capsys, "--task", "pair", "--data", tmp_path / "pairs.jsonl", "--score", given)
+    assert (metrics["spearman"], metrics["pearson"], metrics["spearman_interval"]) == (None, None, None)
+    code, out, err = run(capsys, "--task", "pair", "--data", tmp_path / "pairs.jsonl", "--score", given)
+    assert code == 0
+    assert "all scores of the predictions are the same" in err
+    assert "nan" in out

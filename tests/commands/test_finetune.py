@@ -252,3 +252,16 @@ def test_files_behind_valid_are_validated_on(capsys: pytest.CaptureFixture[str],
     card = Path("run/README.md").read_text(encoding="utf-8")
     assert "- Data, training: train.tsv.xz\n- Data, validation: valid.jsonl, more.tsv\n" in card
     assert f"Training examples: {len(REVIEWS)}\n" in card
+
+
+def test_entities_are_validated_on_a_text_with_windows_of_white_space(
+    capsys: pytest.CaptureFixture[str], encoder: Path
+) -> None:
+    long = f"영화가{chr(10) + chr(9)}" + " \n\t" * 100 + "배우가"
+    for name, texts in (("train.jsonl", ["영화가 좋다", "배우가 나쁘다"]), ("long.jsonl", [long])):
+        lines = [json.dumps({"text": text, "entities": [[0, 2, "LC"]]}) + "\n" for text in texts]
+        Path(name).write_text("".join(lines), encoding="utf-8")
+    data = ["--task", "ner", "--train", "train.jsonl", "--valid", "long.jsonl"]
+    code, out, err = finetune(capsys, "-m", encoder, *data, "--epochs", 1, "-o", "run", "-q")
+    assert (code, err) == (0, "")
+    assert "entity_f1 " in out

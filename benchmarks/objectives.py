@@ -40,7 +40,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mlm": ("mlm", {}),
     "mlm, words, nsp": ("mlm", {"masking": "word", "sentence_pair": "nsp"}),
     "mlm, spans, sop": ("mlm", {"masking": "span", "sentence_pair": "sop"}),
-    "rtd": ("rtd", {}),
+    "rtd": ("rtd", {"generator_width": 0.0625}),
 }
 _READ_TOKENS = 1 << 20
 

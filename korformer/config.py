@@ -7,6 +7,8 @@ print them. A docstring under a field is its documentation.
 from __future__ import annotations
 
 import difflib
+import itertools
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -107,7 +109,34 @@ def build(kind: type[SettingsT], values: Mapping[str, Any], *, where: str = "con
         return kind.model_validate(dict(values))
     except ValidationError as error:
         problems = [_explain(kind, dict(problem)) for problem in error.errors(include_url=False)]
+        problems += [problem for problem in _hidden_behind(error, kind, values) if problem not in problems]
         raise UsageError("; ".join(problems), where=where) from error
+
+
+def _hidden_behind(error: ValidationError, kind: type[Settings], values: Mapping[str, Any]) -> list[str]:
+    """What does not go together among the other values: pydantic asks that only once every value is legal by itself.
+
+    Defaults stand in for what is wrong; what comes of those, which a message tells by naming them, is not told.
+    """
+    remaining, replaced = _plain(values), set()
+    for problem in error.errors(include_url=False):
+        path = list(itertools.takewhile(lambda part: isinstance(part, str), problem["loc"]))
+        section: Any = remaining
+        for part in path[:-1]:
+            section = section.get(part) if isinstance(section, dict) else None
+        wrong = section.pop(path[-1], None) if path and isinstance(section, dict) else None
+        replaced |= {*path[-1:], *(wrong if isinstance(wrong, dict) else ())}
+    try:
+        kind.model_validate(remaining)
+    except ValidationError as hidden:
+        found = [_explain(kind, dict(problem)) for problem in hidden.errors(include_url=False)]
+        return [problem for problem in found if not replaced & set(re.findall(r"\w+", problem))]
+    return []
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections as dictionaries of their own."""
+    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
 def _explain(kind: type[Settings], problem: Mapping[str, Any]) -> str:

@@ -146,8 +146,13 @@ class Objective(Protocol):
     model_defaults: Mapping[str, Any]
     """Values of the model's section that hold where nobody gives others."""
 
-    def problems(self, model: ModelConfig, settings: Settings) -> list[str]:
-        """What does not fit together, each with the nearest that does; none where all is well."""
+    def problems(self, model: ModelConfig, settings: Settings, *, pack_tokens: int) -> list[str]:
+        """What does not fit together, each with the nearest that does; none where all is well.
+
+        Args:
+            model, settings: of the run.
+            pack_tokens: tokens of a training sequence.
+        """
 
     def learner(self, model: ModelConfig, settings: Settings, vocabulary: Vocabulary) -> Learner:
         """A learner whose weights are still to be set, for settings that have no problems."""

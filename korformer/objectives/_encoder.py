@@ -48,16 +48,19 @@ _GUESSES = 1024
 """Hidden tokens whose scores exist at a time."""
 
 
-def encoder_problems(name: str, model: ModelConfig) -> list[str]:
-    """Why a model cannot learn to guess hidden tokens."""
+def encoder_problems(name: str, model: ModelConfig, pack_tokens: int) -> list[str]:
+    """Why a model cannot learn to guess hidden tokens in sequences of so many."""
     problems = []
     if model.causal:
         problems.append(
             f"objective {name} needs an encoder, which sees both sides of a hidden token: set model.causal = false and "
             "model.attention = 'lsh', 'local' or 'full'"
         )
-    if model.max_seq_len < SHORTEST:
-        problems.append(f"objective {name} needs a window of at least {SHORTEST} tokens: set model.max_seq_len")
+    if pack_tokens < SHORTEST:
+        problems.append(
+            f"objective {name} needs sequences of at least {SHORTEST} tokens, not {pack_tokens}: set data.pack_tokens, "
+            "or model.max_seq_len where that is not given"
+        )
     return problems
 
 

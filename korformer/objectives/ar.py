@@ -102,7 +102,7 @@ class Autoregressive:
     settings = ArSettings
     model_defaults: Mapping[str, Any] = MappingProxyType({})
 
-    def problems(self, model: ModelConfig, settings: Settings) -> list[str]:
+    def problems(self, model: ModelConfig, settings: Settings, *, pack_tokens: int) -> list[str]:
         """What does not fit an autoregressive model."""
         if model.causal:
             return []

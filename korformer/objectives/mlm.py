@@ -16,6 +16,7 @@ from pydantic import Field
 
 from korformer.config import Settings
 from korformer.data.masking import MaskSettings
+from korformer.data.pairs import SHORTEST as SHORTEST_PAIR
 from korformer.data.pairs import PairPacks, PairSampler
 from korformer.errors import InputError
 from korformer.model.backbone import ReformerModel
@@ -153,14 +154,19 @@ class MaskedLanguageModel:
     settings = MlmSettings
     model_defaults: Mapping[str, Any] = ENCODER_DEFAULTS
 
-    def problems(self, model: ModelConfig, settings: Settings) -> list[str]:
+    def problems(self, model: ModelConfig, settings: Settings, *, pack_tokens: int) -> list[str]:
         """What does not fit a masked model."""
         assert isinstance(settings, MlmSettings)
-        problems = encoder_problems(self.name, model)
+        problems = encoder_problems(self.name, model, pack_tokens)
         if settings.sentence_pair != "none" and model.segments < PAIR_SEGMENTS and not model.causal:
             problems.append(
                 f"mlm.sentence_pair = '{settings.sentence_pair}' needs segments to tell apart: "
                 f"set model.segments = {PAIR_SEGMENTS}"
+            )
+        if settings.sentence_pair != "none" and pack_tokens < SHORTEST_PAIR:
+            problems.append(
+                f"mlm.sentence_pair = '{settings.sentence_pair}' needs sequences of at least {SHORTEST_PAIR} tokens, "
+                f"not {pack_tokens}: set data.pack_tokens, or model.max_seq_len where that is not given"
             )
         return problems
 

@@ -236,9 +236,9 @@ class ReplacedTokenDetection:
     settings = RtdSettings
     model_defaults: Mapping[str, Any] = ENCODER_DEFAULTS
 
-    def problems(self, model: ModelConfig, settings: Settings) -> list[str]:
+    def problems(self, model: ModelConfig, settings: Settings, *, pack_tokens: int) -> list[str]:
         """What does not fit replaced-token detection."""
-        problems = encoder_problems(self.name, model)
+        problems = encoder_problems(self.name, model, pack_tokens)
         if not model.weight_tie_embedding:
             problems.append(
                 "objective rtd shares embeddings, and the generator guesses with them: set "

@@ -57,12 +57,12 @@ def length_problems(lengths: Sequence[int], *, pack_tokens: int, step_sequences:
     problems = []
     for length in lengths:
         if length >= pack_tokens:
-            problems.append(f"{length} is not shorter than the full length, {pack_tokens}")
+            problems.append(f"{length} is not shorter than the full length (pack_tokens or max_seq_len), {pack_tokens}")
         elif tokens % length:
             legal = [size for size in range(16, pack_tokens) if tokens % size == 0]
             nearest = min(legal, key=lambda size: abs(size - length), default=None)
-            hint = f"; nearest: {nearest}" if nearest else ""
-            problems.append(f"{length} does not divide the {tokens:,} tokens of a step{hint}")
+            step = f"{tokens:,} tokens of a step (batch_size x accumulate x max_seq_len)"
+            problems.append(f"{length} does not divide the {step}" + (f"; nearest: {nearest}" if nearest else ""))
     if list(lengths) != sorted(set(lengths)):
         problems.append(f"they do not grow; in order: {', '.join(map(str, sorted(set(lengths))))}")
     return [f"data.warmup_lengths: {problem}" for problem in problems]

@@ -127,7 +127,9 @@ class RunSettings(Settings):
         sequences = self.training.batch_size * self.training.accumulate
         problems += length_problems(self.data.warmup_lengths, pack_tokens=self.pack_tokens, step_sequences=sequences)
         if hasattr(self, self.objective):
-            problems += objective_named(self.objective).problems(self.model, self.objective_settings)
+            problems += objective_named(self.objective).problems(
+                self.model, self.objective_settings, pack_tokens=self.pack_tokens
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

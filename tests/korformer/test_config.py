@@ -1,7 +1,8 @@
 from pathlib import Path
+from typing import Annotated, Any, Self
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from korformer.config import Settings, build, merge, nearest, parse_assignments, read_toml, to_toml
 from korformer.errors import PathError, UsageError
@@ -91,3 +92,48 @@ def test_settings_are_frozen() -> None:
 def test_nearest() -> None:
     assert nearest("gpt3-smal", ["gpt3-small", "tiny"]) == "gpt3-small"
     assert nearest("zebra", ["gpt3-small", "tiny"]) is None
+
+
+class _Part(Settings):
+    width: Annotated[int, Field(ge=1)] = 8
+    heads: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width} is not a multiple of heads = {self.heads}")
+        return self
+
+
+class _Whole(Settings):
+    part: _Part = _Part()
+    first: Annotated[int, Field(ge=0)] = 1
+    last: Annotated[int, Field(ge=0)] = 5
+    other: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.first > self.last:
+            raise ValueError(f"first = {self.first} is behind last = {self.last}")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("values", "told", "not_told"),
+    [
+        ({"first": 9, "other": -1}, ["other:", "first = 9 is behind last = 5"], []),
+        ({"first": 9, "last": -1}, ["last:"], ["behind"]),
+        ({"first": 9, "part": {"heads": 3}}, ["width = 8 is not a multiple of heads = 3", "first = 9"], []),
+        ({"part": {"heads": 3}, "other": -1, "new": 1}, ["unknown key new", "other:", "heads = 3"], []),
+        ({"part": {"heads": 0, "width": 9}}, ["part.heads:"], ["multiple"]),
+        ({"part": 3, "first": 9}, ["part:", "first = 9"], []),
+    ],
+)
+def test_what_does_not_go_together_is_told_beside_what_is_wrong_alone(
+    values: dict[str, Any], told: list[str], not_told: list[str]
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(_Whole, values)
+    for text in told:
+        assert str(caught.value).count(text) == 1
+    assert not any(text in str(caught.value) for text in not_told)

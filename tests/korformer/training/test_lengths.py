@@ -36,11 +36,11 @@ def test_illegal_lengths_are_told_with_the_nearest_legal_one() -> None:
     assert length_problems((512, 1024, 2560), pack_tokens=5120, step_sequences=4) == []
     problems = length_problems((600, 512, 5120), pack_tokens=5120, step_sequences=1)
     assert [problem.removeprefix("data.warmup_lengths: ") for problem in problems] == [
-        "600 does not divide the 5,120 tokens of a step; nearest: 640",
-        "5120 is not shorter than the full length, 5120",
+        "600 does not divide the 5,120 tokens of a step (batch_size x accumulate x max_seq_len); nearest: 640",
+        "5120 is not shorter than the full length (pack_tokens or max_seq_len), 5120",
         "they do not grow; in order: 512, 600, 5120",
     ]
-    with pytest.raises(UsageError, match=r"max_seq_len.*48 does not divide the 512 tokens of a step; nearest: 32"):
+    with pytest.raises(UsageError, match=r"max_seq_len.*48 does not divide the 512 tokens of a step .*; nearest: 32"):
         run_settings(
             "ar",
             {

@@ -55,3 +55,20 @@ def test_every_field_is_documented() -> None:
     for section in (settings, settings.model, settings.data, settings.training):
         for name, field in type(section).model_fields.items():
             assert field.description or name == "ar", name
+
+
+@pytest.mark.parametrize(
+    ("objective", "section", "said"),
+    [
+        ("mlm", {}, "needs sequences of at least 8 tokens, not 4"),
+        ("rtd", {}, "needs sequences of at least 8 tokens, not 4"),
+        ("mlm", {"sentence_pair": "sop"}, "mlm.sentence_pair = 'sop' needs sequences of at least 16 tokens, not 4"),
+    ],
+)
+def test_sequences_that_are_too_short_for_the_objective_are_told_at_once(
+    objective: str, section: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        run_settings(objective, {"data": {"pack_tokens": 4}, "training": {"clip": -1}, objective: section})
+    assert said in str(caught.value)
+    assert "training.clip" in str(caught.value)

@@ -120,15 +120,6 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if isinstance(value, int) or (value.is_integer() and abs(value) > 1) else f"{value:.4f}"
 
 
-def _use(settings: FinetuneSettings) -> str:
-    """A command, without the program's name, for which the model is good."""
-    if settings.task != "lm":
-        return "predict -m THIS_DIRECTORY FILE"
-    if settings.model.causal:
-        return "eval -m THIS_DIRECTORY --task lm --data FILE"
-    return "finetune -m THIS_DIRECTORY --task classify --train FILE --valid FILE"
-
-
 def card(settings: FinetuneSettings, data: Mapping[str, Sequence[str]], facts: Mapping[str, int], done: Results) -> str:
     """The model card of a fine-tuned model as Markdown.
 
@@ -143,6 +134,7 @@ def card(settings: FinetuneSettings, data: Mapping[str, Sequence[str]], facts: M
     seeds = ", ".join(str(outcome.seed) for outcome in done.outcomes)
     chosen = f"step {best.best_step:,} of {best.steps:,}, the best by {best.headline}"
     began = f"the weights of `{Path(settings.base).name}`" if settings.base else "new weights (not pretrained)"
+    use = "eval -m THIS_DIRECTORY --task lm --data FILE" if settings.task == "lm" else "predict -m THIS_DIRECTORY FILE"
     return "\n".join(
         [
             "---",
@@ -175,7 +167,7 @@ def card(settings: FinetuneSettings, data: Mapping[str, Sequence[str]], facts: M
             "",
             "## Use",
             "",
-            f"    korformer {_use(settings)}",
+            f"    korformer {use}",
             "",
         ]
     )

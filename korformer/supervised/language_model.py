@@ -189,21 +189,31 @@ def _objective(request: CourseRequest) -> tuple[str, Settings]:
     if request.base is None:
         name = "ar" if request.model.causal else "mlm"
         return name, objective_named(name).settings()
-    described = request.base.config_json
+    return trained_objective(request.base)
+
+
+def trained_objective(loaded: LoadedModel) -> tuple[str, Settings]:
+    """The objective of a language model and its settings there.
+
+    Raises:
+        UsageError: the directory does not hold all that was trained.
+        ModelDirectoryError: it does not describe its objective.
+    """
+    described = loaded.config_json
     name = str(described.get("objective"))
-    if name not in CAN_GO_ON or task_of(request.base) is not None:
-        was = f"objective {name}" if task_of(request.base) is None else "a task with labels"
+    if name not in CAN_GO_ON or task_of(loaded) is not None:
+        was = f"objective {name}" if task_of(loaded) is None else "a task with labels"
         raise UsageError(
             f"was trained for {was}, of which the directory does not hold all",
-            where=str(request.base.path),
-            hint="Go on with a model of pretrain --objective ar or mlm.",
+            where=str(loaded.path),
+            hint="Give a model of pretrain --objective ar or mlm.",
         )
     training = described.get("training")
     section = training.get("objective") if isinstance(training, dict) else None
     try:
         return name, build(objective_named(name).settings, section if isinstance(section, dict) else {})
     except KorformerError as error:
-        raise ModelDirectoryError(error.what, where=str(request.base.path)) from error
+        raise ModelDirectoryError(error.what, where=str(loaded.path)) from error
 
 
 def _refuse(request: CourseRequest, pack_tokens: int) -> None:

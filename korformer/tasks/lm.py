@@ -1,7 +1,10 @@
-"""Language modelling: perplexity and bits per character of held-out text; going on learning on one's own text."""
+"""Language modelling: perplexity and bits per character of held-out text, or of an encoder how well it guesses hidden
+tokens; going on learning on one's own text.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,7 @@ from korformer.events import Listener, ignore
 from korformer.model.decode import PRECISIONS, Precision, StepwiseModel
 from korformer.model.directory import load_model
 from korformer.supervised.language_model import LmCourse, LmPredictor, LmTaskSettings
+from korformer.supervised.masked import MaskedSettings, measure_masked
 from korformer.text.documents import Documents, ReadSettings
 
 if TYPE_CHECKING:
@@ -55,8 +59,8 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
         PathError: a path is missing or unreadable.
         InputError: there is no text in the data.
         ModelDirectoryError: the checkpoint is none, or damaged.
-        UsageError: the model is an encoder, the window is larger than its own, or there is no such precision of
-            weights.
+        UsageError: the model cannot be measured on text, the window is larger than its own, there is no such precision
+            of weights, or an option says nothing to an encoder.
     """
     if request.score is not None or request.checkpoint is None:
         raise UsageError("lm has no predictions to score", where="--task lm", hint="Give a model with -m.")
@@ -65,28 +69,53 @@ def evaluate(request: EvalRequest, listen: Listener = ignore) -> Report:
     if request.weights is not None:
         _precision(request.weights)
     values = {"window": request.window, "max_documents": request.max_documents, "by_context": request.by_context}
-    settings = build(LmSettings, {**values, **request.options}, where="--set")
     read = build(ReadSettings, {"document": request.document, "errors": request.errors}, where="options")
     documents = Documents(request.data, read, listen=listen)  # first: a missing file shows before a model is read
     loaded = load_model(request.checkpoint, n_hashes=request.hashes, device=request.device)
     if not loaded.model.config.causal:
-        raise UsageError(
-            "an encoder sees both sides of a token and gives texts no probability",
-            where=str(request.checkpoint),
-            hint="Its figures on held-out text are in its README.md; `--task lm` is for models of objective ar.",
-        )
+        return _evaluate_encoder(request, loaded, documents, listen)
+    settings = build(LmSettings, {**values, **request.options}, where="--set")
     model = loaded.model if request.weights is None else StepwiseModel(loaded.model, _precision(request.weights))
     result = evaluate_lm(model, loaded.vocabulary, documents, settings, listen)
-    where = {
+    how = {
+        "weights": request.weights or "fp32",
+        "reading": "in parallel" if request.weights is None else "token by token",
+    }
+    return Report(
+        metrics=_where(request, loaded) | how | result.as_json(), tables=_tables(result), plots=_plots(result)
+    )
+
+
+def _evaluate_encoder(request: EvalRequest, loaded: LoadedModel, documents: Documents, listen: Listener) -> Report:
+    """How well an encoder guesses hidden tokens. Errors as of `measure_masked`; UsageError: an option of decoders."""
+    given = {
+        "--weights": request.weights is not None,
+        "--window": request.window is not None,
+        "--no-context": not request.by_context,
+    }
+    without_use = [name for name, is_given in given.items() if is_given]
+    if without_use:
+        raise UsageError(f"{' and '.join(without_use)} say nothing to an encoder", where=str(request.checkpoint))
+    settings = build(MaskedSettings, request.options, where="--set")
+    texts = itertools.islice(documents, request.max_documents)
+    figures = measure_masked(loaded, texts, settings, listen)
+    rows = [
+        (name.replace("_", " "), f"{value:,.0f}" if value.is_integer() else f"{value:.4f}")
+        for name, value in figures.items()
+    ]
+    note = "Hidden tokens are guessed from both sides: not comparable with a decoder's figures."
+    table = Table(title="Hidden tokens", columns=("", ""), rows=tuple(rows), note=note)
+    return Report(metrics={**_where(request, loaded), **figures}, tables=(table,))
+
+
+def _where(request: EvalRequest, loaded: LoadedModel) -> dict[str, object]:
+    return {
         "task": "lm",
         "model": str(request.checkpoint),
         "data": list(request.data),
         "hashes": loaded.model.config.n_hashes,
-        "weights": request.weights or "fp32",
-        "reading": "in parallel" if request.weights is None else "token by token",
         "device": str(loaded.model.device),
     }
-    return Report(metrics=where | result.as_json(), tables=_tables(result), plots=_plots(result))
 
 
 def _precision(weights: str) -> Precision:

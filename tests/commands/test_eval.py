@@ -8,6 +8,7 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from korformer.evaluation.language_model import evaluate_lm
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
 from korformer.model.directory import load_model, parameters_to_save, publish, write_description
+from korformer.model.heads import HeadSpec
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 
 DOCUMENTS = [
@@ -52,23 +54,66 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return int(left.value.code or 0), captured.out, captured.err
 
 
-def figures(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+def figures(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
     code, out, _ = run(capsys, "--json", *arguments)
     assert code == 0
-    value: dict[str, object] = json.loads(out)
+    value: dict[str, Any] = json.loads(out)
     return value
 
 
-def test_an_encoder_has_no_probability_of_texts(capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path) -> None:
+def encoder_in(directory: Path, objective: str = "mlm", **settings: str) -> Path:
+    """An encoder with drawn weights, with the head of sentence pairs where its settings ask for it."""
     vocabulary = train_vocabulary(DOCUMENTS * 3, VocabularySettings(size=700))
-    shape = {"dim": 16, "depth": 1, "heads": 2, "max_seq_len": 64, "bucket_size": 8}
-    encoder = ReformerModel(ModelConfig.model_validate({**shape, "causal": False, "attention": "lsh"}), vocabulary.size)
-    encoder.initialise(1)
-    write_description(tmp_path, encoder, vocabulary, objective="mlm", training={})
-    publish(tmp_path, parameters_to_save(encoder), "# an encoder for tests\n")
-    code, out, err = run(capsys, "-m", tmp_path, "--task", "lm", "--data", data)
+    shape = {"dim": 16, "depth": 1, "heads": 2, "max_seq_len": 64, "bucket_size": 8, "segments": 2}
+    config = ModelConfig.model_validate({**shape, "causal": False, "attention": "full"})
+    heads = {"nsp": HeadSpec(reads="first", outputs=2)} if "sentence_pair" in settings else {}
+    model = ReformerModel(config, vocabulary.size, heads)
+    model.initialise(1)
+    write_description(directory, model, vocabulary, objective=objective, training={"objective": settings})
+    publish(directory, parameters_to_save(model), "# an encoder for tests\n")
+    return directory
+
+
+def test_an_encoder_guesses_hidden_tokens(capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path) -> None:
+    encoder = encoder_in(tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+    metrics = figures(capsys, "-m", encoder, "--task", "lm", "--data", data)
+    assert {"masked_accuracy", "masked_perplexity", "masked_tokens", "tokens", "device"} <= metrics.keys()
+    assert "bits_per_character" not in metrics
+    assert 300 < metrics["masked_perplexity"] < 1400  # weights that know nothing, of 700 tokens
+    assert figures(capsys, "-m", encoder, "--task", "lm", "--data", data) == metrics
+    fewer = figures(capsys, "-m", encoder, "--task", "lm", "--data", data, "--set", "max_tokens=64")
+    one = figures(capsys, "-m", encoder, "--task", "lm", "--data", data, "--max-documents", 1)
+    assert max(fewer["tokens"], one["tokens"]) < metrics["tokens"]
+    code, out, _ = run(capsys, "-m", encoder, "--task", "lm", "--data", data)
+    assert code == 0
+    assert "masked accuracy" in out
+    assert "not comparable" in out
+    assert {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()} == before
+
+
+def test_an_encoder_that_learnt_pairs_is_asked_for_them_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path
+) -> None:
+    paired = encoder_in(tmp_path, sentence_pair="nsp")
+    assert "pair_accuracy" in figures(capsys, "-m", paired, "--task", "lm", "--data", data)
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "words"),
+    [
+        ("rtd", [], "was trained for objective rtd, of which the directory does not hold all"),
+        ("mlm", ["--window", "32"], "--window say nothing to an encoder"),
+        ("mlm", ["--weights", "int8", "--no-context"], "--weights and --no-context say nothing to an encoder"),
+        ("mlm", ["--set", "by_context=false"], "by_context"),
+    ],
+)
+def test_what_an_encoder_cannot_be_asked_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path, objective: str, options: list[str], words: str
+) -> None:
+    code, out, err = run(capsys, "-m", encoder_in(tmp_path, objective), "--task", "lm", "--data", data, *options)
     assert (code, out) == (2, "")
-    assert "an encoder sees both sides" in err
+    assert words in err
 
 
 def test_json_has_every_metric_by_its_name(capsys: pytest.CaptureFixture[str], model: Path, data: Path) -> None:

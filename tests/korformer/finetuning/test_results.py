@@ -58,12 +58,3 @@ def test_a_figure_that_is_no_number_in_one_seed_has_no_mean() -> None:
     results = Results(outcomes=[outcome(0, spearman=math.nan, loss=1.0), outcome(1, spearman=0.5, loss=2.0)])
     assert all(math.isnan(value) for value in results.summary()["spearman"] if value is not None)
     assert results.rows() == [("spearman", "nan ± nan"), ("loss", "1.5000 ± 0.7071")]
-
-
-@pytest.mark.parametrize(
-    ("task", "causal", "command"), [("classify", False, "predict"), ("lm", True, "eval"), ("lm", False, "finetune")]
-)
-def test_the_card_names_a_command_that_the_model_is_good_for(task: str, causal: bool, command: str) -> None:
-    settings = finetune_settings(task, {"model": {"causal": causal, "attention": "full"}})
-    text = card(settings, {}, {}, Results(outcomes=[outcome(0, accuracy=0.7)]))
-    assert f"korformer {command} -m THIS_DIRECTORY" in text

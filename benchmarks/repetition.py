@@ -1,9 +1,10 @@
 """Does a model repeat itself? Whole documents that it writes from nothing, beside held-out text of the same length.
 
-    python benchmarks/repetition.py MODEL --data FILE... --out samples.jsonl [--output RESULT.json]
+    python benchmarks/repetition.py MODEL --data FILE... --out samples.jsonl [--set temperature=1] [--output RESULT.json]
 
 Every sample begins with an empty prompt and goes on for `--tokens` tokens with the settings that `korformer generate`
-has by default, [SEP] forbidden so that it gets there; its seed is its number, and no sample is left out or edited. Two
+has by default, but for those of `--set`, and with [SEP] forbidden so that it gets there; its seed is its number, and no
+sample is left out or edited. Two
 figures of each, the same for the first `--tokens` tokens of every held-out document that is long enough:
 
     repeated 4-grams   share of the sequences of four tokens that came before in the same text
@@ -32,6 +33,7 @@ import torch
 from measuring import Facts, arguments_parser, run_benchmark
 from numpy.typing import NDArray
 
+from korformer.config import build, parse_assignments
 from korformer.generation.settings import SamplingSettings
 from korformer.generation.stream import generate
 from korformer.model.decode import Decoder
@@ -66,28 +68,42 @@ def _longest_run(same: NDArray[np.bool_]) -> int:
     return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
-def write(seeds: Sequence[int], *, model: Path, tokens: int, weights: str, threads: int) -> list[Facts]:
+def write(
+    seeds: Sequence[int], *, model: Path, tokens: int, weights: str, threads: int, sampling: Facts
+) -> list[Facts]:
     """Samples of some seeds: their token ids and text."""
     torch.set_num_threads(threads)
     loaded = load_model(model)
     decoder = Decoder(model=loaded.model, weights=weights)  # type: ignore[arg-type]
     samples = []
     for seed in seeds:
-        settings = SamplingSettings(seed=seed, max_new_tokens=tokens, banned_tokens=(SEP_ID,))
+        settings = build(
+            SamplingSettings, {"seed": seed, "max_new_tokens": tokens, "banned_tokens": (SEP_ID,), **sampling}
+        )
         stream = generate(decoder, loaded.vocabulary, "", settings)
         ids = [token.token_id for token in stream]
-        samples.append({"seed": seed, "ids": ids, "text": loaded.vocabulary.decode(ids)})
+        samples.append({"seed": seed, "ids": ids, "text": loaded.vocabulary.decode(ids), "settings": sampling})
     return samples
 
 
 def all_samples(options: argparse.Namespace) -> list[Facts]:
     """Those that are kept, and the rest, written now and kept one by one."""
     kept: dict[int, Facts] = {}
+    sampling = parse_assignments(options.set)
     if options.out.exists():
         kept = {sample["seed"]: sample for sample in map(json.loads, options.out.read_text("utf-8").splitlines())}
+    if any(sample.get("settings", {}) != sampling for sample in kept.values()):
+        raise SystemExit(f"{options.out} has samples of other settings: name another file")
     missing = [seed for seed in range(options.samples) if seed not in kept]
     threads = max(1, (os.cpu_count() or 1) // options.processes)
-    work = partial(write, model=options.model, tokens=options.tokens, weights=options.weights, threads=threads)
+    work = partial(
+        write,
+        model=options.model,
+        tokens=options.tokens,
+        weights=options.weights,
+        threads=threads,
+        sampling=sampling,
+    )
     fresh = multiprocessing.get_context("spawn")  # a forked process would have torch's threads, but not running
     pool = ProcessPoolExecutor(options.processes, mp_context=fresh)
     with pool, options.out.open("a", encoding="utf-8") as file:
@@ -129,6 +145,7 @@ def benchmark(options: argparse.Namespace) -> tuple[Facts, str, list[str]]:
     ours = figures_of(sample["ids"] for sample in samples)
     theirs = figures_of(islice(held_out(options), options.samples))
     figures = {"tokens": options.tokens, "weights": options.weights, "samples": ours, "held_out": theirs}
+    figures["settings"] = parse_assignments(options.set)
     lines = [f"{'':12} {'texts':>6} {'repeated 4-grams':>17} {'the most':>9} {'loops':>7}"]
     for name, row in (("samples", ours), ("held-out", theirs)):
         shares = f"{row['repeated']:17.2%} {row['most_repeated']:9.2%} {row['loops']:7.1%}"
@@ -147,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--weights", default="fp32", choices=["fp32", "bf16", "int8"])
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a sampling setting")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="samples written at a time")
     return run_benchmark(parser, arguments, lambda facts: facts, benchmark)
 

@@ -76,3 +76,11 @@ def test_samples_are_written_once_and_set_beside_held_out_text(tmp_path: Path) -
     assert figures["samples"]["texts"] == 2
     assert figures["held_out"]["texts"] == 1
     assert "samples over held-out" in done.stdout
+    other = subprocess.run([*command, "--set", "temperature=1.0"], check=False, capture_output=True, text=True)
+    assert other.returncode == 1
+    assert "samples of other settings" in other.stderr
+    out.unlink()
+    subprocess.run([*command, "--samples", "1", "--set", "temperature=0"], check=True, capture_output=True)
+    (greedy,) = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert greedy["settings"] == {"temperature": 0}
+    assert greedy["ids"] != samples[0]["ids"]

@@ -1,6 +1,6 @@
 """Does a model repeat itself? Whole documents that it writes from nothing, beside held-out text of the same length.
 
-    python benchmarks/repetition.py MODEL --data FILE... --out samples.jsonl [--set temperature=1] [--output RESULT.json]
+    python benchmarks/repetition.py MODEL --data FILE... --out samples.jsonl [--set temperature=1] [--output FILE]
 
 Every sample begins with an empty prompt and goes on for `--tokens` tokens with the settings that `korformer generate`
 has by default, but for those of `--set`, and with [SEP] forbidden so that it gets there; its seed is its number, and no

@@ -1,21 +1,22 @@
 """What do the tasks reach on little data, with a pretrained encoder and without?
 
-    python benchmarks/finetuning.py --data TASKS --model CHECKPOINT --out RUNS [ROW…] [--seeds 3]
-        [--examples 2000] [--budget-tokens 500000] [--output benchmarks/results/finetuning.json]
+    python benchmarks/finetuning.py --data TASKS --model ENCODER --decoder DECODER --out RUNS [ROW…] [--seeds 3]
+        [--examples 2000] [--budget-tokens N] [--output benchmarks/results/finetuning.json]
 
 A row is a task and a system, `nsmc/pretrained`; without ROW all of them. A task alone (`nsmc`) is its rows. Every run
 is kept under --out: what was stopped goes on, what is finished is not run again, and rows can be run one by one. The
 table has what is there; figures are written with --output once every row is there.
 
-    pretrained   the checkpoint
+    pretrained   the encoder
     scratch      its shape and vocabulary, new weights
+    decoder      the pretrained decoder: it sees what stands before a token only, and may be of another shape
     dense        transformers' BERT of the same width, depth and heads, new weights, windows of 512 tokens
     svm          nsmc only: linear SVM on TF-IDF of characters 1-4-grams, on the same examples
     svm-all      the same on all training data
     windows      longqa only: the models of `pretrained` reading windows of 512 tokens instead of the whole document
 
-All neural rows have the same training examples (a fixed random choice of at most --examples), budget of tokens, steps,
-learning rate and validation examples, for each seed. The model of the last step is measured: nothing is chosen on the
+All neural rows of a task have the same training examples (a fixed random choice of at most --examples), budget of
+tokens, batch, learning rate and validation examples, for each seed. The model of the last step is measured: nothing is chosen on the
 validation data. The data are KorQuAD 1.0, questions of KorQuAD 2.1 on long articles (longqa), NSMC, KLUE-NER, KMOU-NER
 and KorSTS, in files named as in `DATA`; splits other than the test side of NSMC are not the official ones, and figures
 are not comparable with published ones.
@@ -51,7 +52,7 @@ from korformer.supervised.selection import chosen_examples
 
 DENSE_TOKENS = 512
 SHORT_WINDOW = 512
-NEURAL = ("pretrained", "scratch", "dense")
+NEURAL = ("pretrained", "scratch", "dense", "decoder")
 EPOCHS = 10.0
 NEVER = 10**9
 
@@ -64,6 +65,8 @@ class TaskData:
         task: korformer's name.
         train, valid: files.
         figures: names of what the table has, in their order.
+        budget: tokens of a run, padding apart.
+        batch: examples of a step.
         section: settings of the task.
         more: rows beside the neural ones.
         hundred: the figures are percentages already, as KorQuAD's official script gives them.
@@ -73,6 +76,8 @@ class TaskData:
     train: str
     valid: str
     figures: tuple[str, ...]
+    budget: int = 300_000
+    batch: int = 16
     section: Mapping[str, Any] = field(default_factory=dict)
     more: tuple[str, ...] = ()
     hundred: bool = False
@@ -84,6 +89,7 @@ DATA = {
         train="korquad-v1-train.json.xz",
         valid="korquad-v1-valid.json.xz",
         figures=("f1", "exact_match"),
+        budget=1_000_000,
         hundred=True,
     ),
     "longqa": TaskData(
@@ -91,6 +97,8 @@ DATA = {
         train="longqa-train.json.xz",
         valid="longqa-valid.json.xz",
         figures=("f1", "exact_match"),
+        budget=1_500_000,
+        batch=4,
         more=("windows",),
         hundred=True,
     ),
@@ -135,6 +143,12 @@ def chosen_rows(wanted: Sequence[str]) -> list[str]:
     return [row for row in rows if not wanted or row in wanted or row.split("/")[0] in wanted]
 
 
+def begun_with(options: argparse.Namespace, system: str) -> Path | None:
+    """The checkpoint that a neural row begins with; None for new weights."""
+    checkpoint: Path | None = {"pretrained": options.model, "decoder": options.decoder}.get(system)
+    return checkpoint
+
+
 def settings_of(options: argparse.Namespace, row: str, base: LoadedModel) -> FinetuneSettings:
     """The settings of a neural row."""
     name, system = row.split("/")
@@ -145,8 +159,8 @@ def settings_of(options: argparse.Namespace, row: str, base: LoadedModel) -> Fin
         "data": {"max_train": options.examples, "max_valid": options.valid_examples},
         "training": {
             "epochs": EPOCHS,
-            "budget_tokens": options.budget_tokens,
-            "batch_size": options.batch_size,
+            "budget_tokens": options.budget_tokens or data.budget,
+            "batch_size": data.batch,
             "learning_rate": options.learning_rate,
             "eval_every": NEVER,
         },
@@ -154,7 +168,7 @@ def settings_of(options: argparse.Namespace, row: str, base: LoadedModel) -> Fin
     }
     if window is not None:
         values = merge(values, {"data": {"max_tokens": window}, "training": {"reversible": "never"}})
-    return finetune_settings(data.task, values, base=str(options.model) if system == "pretrained" else "", shape=shape)
+    return finetune_settings(data.task, values, base=str(begun_with(options, system) or ""), shape=shape)
 
 
 def run_neural(options: argparse.Namespace, row: str, base: LoadedModel) -> Results:
@@ -167,7 +181,7 @@ def run_neural(options: argparse.Namespace, row: str, base: LoadedModel) -> Resu
         CourseRequest(
             model=settings.model,
             vocabulary=base.vocabulary,
-            base=base if system == "pretrained" else None,
+            base=base if begun_with(options, system) else None,
             train=files["training"],
             valid=files["validation"],
             task=settings.task_settings,
@@ -311,23 +325,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = os.environ.get("KORFORMER_DATA")
     parser.add_argument("--data", type=Path, default=Path(folder) / "tasks" if folder else None, required=not folder)
     parser.add_argument("--model", type=Path, required=True, help="the pretrained encoder")
+    parser.add_argument("--decoder", type=Path, required=True, help="the pretrained decoder")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=2000, help="most training examples of a task")
     parser.add_argument("--valid-examples", type=int, default=1000, help="most examples that are measured")
-    parser.add_argument("--budget-tokens", type=int, default=500_000, help="tokens of a run")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--budget-tokens", type=int, help="tokens of every run instead of each task's own number")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--only-table", action="store_true", help="run nothing")
     parser.add_argument("--output", type=Path, help="write the figures here as JSON")
     options = parser.parse_args(arguments)
     rows = chosen_rows(options.rows)
     if not options.only_table:
-        base = load_model(options.model)
+        encoder, decoder = load_model(options.model), load_model(options.decoder)
         other = {"svm": run_svm, "svm-all": run_svm, "windows": run_windows}
         for row in rows:
             print(row, file=sys.stderr, flush=True)
-            other.get(row.split("/")[1], run_neural)(options, row, base)
+            system = row.split("/")[1]
+            other.get(system, run_neural)(options, row, decoder if system == "decoder" else encoder)
     print(table(options))
     missing = [row for row in all_rows() if measured(options, row) is None]
     if missing:
@@ -337,10 +352,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("nothing is written", file=sys.stderr)
             return 1
         asked = {
-            key: str(value) for key, value in vars(options).items() if key not in ("data", "model", "out", "output")
+            key: str(value) for key, value in vars(options).items() if key not in ("data", "model", "decoder", "out", "output")
         }
         figures = {row: measured(options, row) for row in all_rows()}
-        facts = {"model": options.model.name, "options": asked, "environment": environment(), "rows": figures}
+        models = {"pretrained": options.model.name, "decoder": options.decoder.name}
+        facts = {"models": models, "options": asked, "environment": environment(), "rows": figures}
         options.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.output, facts)
     return 0

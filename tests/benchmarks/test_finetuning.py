@@ -32,8 +32,8 @@ def vocabulary() -> Vocabulary:
 
 def options(tmp_path: Path) -> argparse.Namespace:
     return argparse.Namespace(
-        data=tmp_path, model=tmp_path / "base", out=tmp_path / "out", seeds=3, examples=2000, valid_examples=1000,
-        budget_tokens=500_000, batch_size=16, learning_rate=5e-4,
+        data=tmp_path, model=tmp_path / "base", decoder=tmp_path / "decoder", out=tmp_path / "out", seeds=3, examples=2000, valid_examples=1000,
+        budget_tokens=500_000, learning_rate=5e-4,
     )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_rows_are_of_tasks_that_there_are() -> None:
     assert {data.task for data in DATA.values()} <= set(tasks.names())
     assert chosen_rows([]) == all_rows()
     assert chosen_rows(["korsts", "nsmc/svm"]) == [
-        "nsmc/svm", "korsts/pretrained", "korsts/scratch", "korsts/dense",
+        "nsmc/svm", "korsts/pretrained", "korsts/scratch", "korsts/dense", "korsts/decoder",
     ]  # fmt: skip
     with pytest.raises(SystemExit, match="no such row"):
         chosen_rows(["nsmc/svn"])
@@ -50,10 +50,10 @@ def test_rows_are_of_tasks_that_there_are() -> None:
 def test_every_row_has_legal_settings_and_equal_data(tmp_path: Path, vocabulary: Vocabulary) -> None:
     base = LoadedModel(model=ReformerModel(SHAPE, vocabulary.size), vocabulary=vocabulary, path=tmp_path)
     for name in DATA:
-        one, other, dense = (settings_of(options(tmp_path), f"{name}/{system}", base) for system in
-                             ("pretrained", "scratch", "dense"))  # fmt: skip
-        assert (one.base != "", other.base, dense.base) == (True, "", "")
-        assert one.training == other.training
+        one, other, dense, decoder = (settings_of(options(tmp_path), f"{name}/{system}", base) for system in
+                                      ("pretrained", "scratch", "dense", "decoder"))  # fmt: skip
+        assert [Path(settings.base).name for settings in (one, other, dense, decoder)] == ["base", "", "", "decoder"]
+        assert one.training == other.training == decoder.training
         assert one.data == other.data
         assert dense.data.max_tokens == 512
         assert (dense.data.max_train, dense.training.budget_tokens) == (2000, 500_000)
@@ -96,4 +96,4 @@ def test_the_table_has_means_deviations_and_gaps(tmp_path: Path) -> None:
     assert cell(measured(chosen, "nsmc/scratch"), DATA["nsmc"]) == "71.2 ± 1.2"
     assert cell({"mean": {"f1": 61.25, "exact_match": 0.5}, "deviation": {}}, DATA["korquad"]) == "61.2 / 0.5"
     row = next(line for line in table(chosen).splitlines() if line.startswith("| nsmc"))
-    assert row == "| nsmc | accuracy | - | 71.2 ± 1.2 | - | 80.0 | - |"
+    assert row == "| nsmc | accuracy | - | 71.2 ± 1.2 | - | - | 80.0 | - |"

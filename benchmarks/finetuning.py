@@ -16,10 +16,10 @@ table has what is there; figures are written with --output once every row is the
     windows      longqa only: the models of `pretrained` reading windows of 512 tokens instead of the whole document
 
 All neural rows of a task have the same training examples (a fixed random choice of at most --examples), budget of
-tokens, batch, learning rate and validation examples, for each seed. The model of the last step is measured: nothing is chosen on the
-validation data. The data are KorQuAD 1.0, questions of KorQuAD 2.1 on long articles (longqa), NSMC, KLUE-NER, KMOU-NER
-and KorSTS, in files named as in `DATA`; splits other than the test side of NSMC are not the official ones, and figures
-are not comparable with published ones.
+tokens, batch, learning rate and validation examples, for each seed. The model of the last step is measured: nothing is
+chosen on the validation data. The data are KorQuAD 1.0, questions of KorQuAD 2.1 on long articles (longqa), NSMC,
+KLUE-NER, KMOU-NER and KorSTS, in files named as in `DATA`; splits other than the test side of NSMC are not the official
+ones, and figures are not comparable with published ones.
 """
 
 from __future__ import annotations
@@ -352,7 +352,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("nothing is written", file=sys.stderr)
             return 1
         asked = {
-            key: str(value) for key, value in vars(options).items() if key not in ("data", "model", "decoder", "out", "output")
+            key: str(value)
+            for key, value in vars(options).items()
+            if key not in ("data", "model", "decoder", "out", "output")
         }
         figures = {row: measured(options, row) for row in all_rows()}
         models = {"pretrained": options.model.name, "decoder": options.decoder.name}

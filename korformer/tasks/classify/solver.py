@@ -17,11 +17,11 @@ from pydantic import Field
 from korformer.config import Settings
 from korformer.evaluation.labels import LabelFigures
 from korformer.evaluation.report import Predictions, Table, excerpt
-from korformer.model.heads import HeadSpec
 from korformer.objectives import BatchLoss, Term
 from korformer.supervised.batches import Batch, Window
-from korformer.supervised.sequences import single_windows, summary
-from korformer.supervised.task import Example, Reader, Solver
+from korformer.supervised.sequences import single_windows
+from korformer.supervised.summarising import SummarySolver
+from korformer.supervised.task import Example, Reader
 from korformer.text.records import Problems
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from korformer.model.backbone import ReformerModel
 
-HEAD = "classify"
 MOST_LABELS = 10_000
 
 
@@ -74,7 +73,7 @@ class ClassifyPrediction:
     given: bool = True
 
 
-class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
+class ClassifySolver(SummarySolver[ClassifyExample, ClassifyPrediction]):
     """Classification with a set of labels.
 
     Args:
@@ -83,17 +82,14 @@ class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
         reader: vocabulary and lengths.
     """
 
+    head = "classify"
+
     def __init__(self, settings: ClassifySettings, labels: Sequence[str], reader: Reader | None) -> None:
+        super().__init__(len(labels), reader)
         self.headline = "micro_f1" if settings.multi_label else "accuracy"
-        self.reader = reader
         self._settings = settings
         self._labels = tuple(labels)
         self._numbers = {label: number for number, label in enumerate(labels)}
-
-    @property
-    def heads(self) -> Mapping[str, HeadSpec]:
-        """One score a label, from the token that stands for the text."""
-        return {HEAD: HeadSpec(reads="first", outputs=len(self._labels))}
 
     def check(self, examples: Sequence[ClassifyExample], problems: Problems) -> None:
         """Labels must be of the training data."""
@@ -117,7 +113,7 @@ class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
 
     def loss(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> BatchLoss:
         """Cross-entropy of the label; summed binary ones where there may be several."""
-        scores_WC = self._scores(model, hidden_WLD, batch)
+        scores_WC = self.head_scores(model, hidden_WLD, batch)
         count = len(batch.windows)
         if self._settings.multi_label:
             truth_WC = torch.zeros_like(scores_WC)
@@ -128,15 +124,6 @@ class ClassifySolver(Solver[ClassifyExample, ClassifyPrediction]):
             labels_W = torch.tensor([window.target for window in batch.windows], device=scores_WC.device)
             mean = torch.nn.functional.cross_entropy(scores_WC, labels_W)
         return BatchLoss(terms={"windows": Term(mean=mean, count=count)})
-
-    def outputs(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> list[NDArray[np.float64]]:
-        """Scores (C,) of each window."""
-        return list(self._scores(model, hidden_WLD, batch).double().cpu().numpy())
-
-    def _scores(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> Tensor:
-        assert self.reader is not None
-        scores: Tensor = model.heads[HEAD](summary(hidden_WLD, batch, causal=self.reader.causal)).float()
-        return scores
 
     def predictions(
         self, examples: Sequence[ClassifyExample], windows: Sequence[Window], outputs: Sequence[Any]

@@ -66,7 +66,7 @@ class LabelSolver(PairSolver[LabelPrediction]):
 
     def loss(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> BatchLoss:
         """Cross-entropy."""
-        scores_WC = self._scores(model, hidden_WLD, batch)
+        scores_WC = self.head_scores(model, hidden_WLD, batch)
         labels_W = torch.tensor([window.target for window in batch.windows], device=scores_WC.device)
         mean = torch.nn.functional.cross_entropy(scores_WC, labels_W)
         return BatchLoss(terms={"windows": Term(mean=mean, count=len(batch.windows))})

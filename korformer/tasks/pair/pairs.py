@@ -1,30 +1,17 @@
-"""Pairs of texts as a model meets them: what labels and scores have in common.
-
-Legend: W windows, L tokens, D model width.
-"""
+"""Pairs of texts as a model meets them: what labels and scores have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from korformer.config import Settings
 from korformer.evaluation.report import excerpt
-from korformer.model.heads import HeadSpec
-from korformer.supervised.batches import Batch, Window
-from korformer.supervised.sequences import pair_windows, summary
-from korformer.supervised.task import Example, PredictionT, Reader, Solver
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from korformer.model.backbone import ReformerModel
-
-HEAD = "pair"
+from korformer.supervised.batches import Window
+from korformer.supervised.sequences import pair_windows
+from korformer.supervised.summarising import SummarySolver
+from korformer.supervised.task import Example, PredictionT
 
 
 class PairSettings(Settings):
@@ -50,17 +37,10 @@ class PairExample(Example):
     score: float | None = None
 
 
-class PairSolver(Solver[PairExample, PredictionT]):
+class PairSolver(SummarySolver[PairExample, PredictionT]):
     """What both kinds have in common."""
 
-    def __init__(self, outputs: int, reader: Reader | None) -> None:
-        self.reader = reader
-        self._outputs = outputs
-
-    @property
-    def heads(self) -> Mapping[str, HeadSpec]:
-        """From the token that stands for the pair."""
-        return {HEAD: HeadSpec(reads="first", outputs=self._outputs)}
+    head = "pair"
 
     def windows(self, examples: Sequence[PairExample]) -> list[Window]:
         """One for each pair."""
@@ -70,15 +50,6 @@ class PairSolver(Solver[PairExample, PredictionT]):
 
     def _target(self, example: PairExample) -> Any:
         raise NotImplementedError
-
-    def outputs(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> list[NDArray[np.float64]]:
-        """What the head gives of each window."""
-        return list(self._scores(model, hidden_WLD, batch).double().cpu().numpy())
-
-    def _scores(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> Tensor:
-        assert self.reader is not None
-        scores: Tensor = model.heads[HEAD](summary(hidden_WLD, batch, causal=self.reader.causal)).float()
-        return scores
 
 
 def shown(example: PairExample) -> str:

@@ -64,7 +64,7 @@ class ScoreSolver(PairSolver[float | None]):
 
     def loss(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> BatchLoss:
         """Mean squared error of the standardised score."""
-        given_W = self._scores(model, hidden_WLD, batch)[:, 0]
+        given_W = self.head_scores(model, hidden_WLD, batch)[:, 0]
         truth_W = torch.tensor([window.target for window in batch.windows], device=given_W.device, dtype=given_W.dtype)
         mean = torch.nn.functional.mse_loss(given_W, truth_W)
         return BatchLoss(terms={"windows": Term(mean=mean, count=len(batch.windows))})

@@ -9,7 +9,7 @@ table has what is there; figures are written with --output once every row is the
 
     pretrained   the encoder
     scratch      its shape and vocabulary, new weights
-    decoder      the pretrained decoder: it sees what stands before a token only, and may be of another shape
+    decoder      nsmc and korsts only, where a whole text has one answer: the pretrained decoder, of any shape
     dense        transformers' BERT of the same width, depth and heads, new weights, windows of 512 tokens
     svm          nsmc only: linear SVM on TF-IDF of characters 1-4-grams, on the same examples
     svm-all      the same on all training data
@@ -52,7 +52,8 @@ from korformer.supervised.selection import chosen_examples
 
 DENSE_TOKENS = 512
 SHORT_WINDOW = 512
-NEURAL = ("pretrained", "scratch", "dense", "decoder")
+NEURAL = ("pretrained", "scratch", "dense")
+OTHER = ("decoder", "svm", "svm-all")
 EPOCHS = 10.0
 NEVER = 10**9
 
@@ -108,7 +109,7 @@ DATA = {
         valid="nsmc-test.tsv.xz",
         figures=("accuracy",),
         section={"empty": "keep"},
-        more=("svm", "svm-all"),
+        more=("decoder", "svm", "svm-all"),
     ),
     "klue-ner": TaskData(
         task="ner", train="klue-ner-train.tsv.xz", valid="klue-ner-valid.tsv.xz", figures=("entity_f1", "character_f1")
@@ -120,7 +121,11 @@ DATA = {
         figures=("entity_f1", "character_f1"),
     ),
     "korsts": TaskData(
-        task="pair", train="korsts-train.tsv.xz", valid="korsts-dev.tsv.xz", figures=("spearman", "pearson")
+        task="pair",
+        train="korsts-train.tsv.xz",
+        valid="korsts-dev.tsv.xz",
+        figures=("spearman", "pearson"),
+        more=("decoder",),
     ),
 }
 
@@ -141,6 +146,11 @@ def chosen_rows(wanted: Sequence[str]) -> list[str]:
     if unknown:
         raise SystemExit(f"no such row: {', '.join(unknown)}; there are: {', '.join(rows)}")
     return [row for row in rows if not wanted or row in wanted or row.split("/")[0] in wanted]
+
+
+def is_trained(system: str) -> bool:
+    """Whether a row has runs of fine-tuning of its own."""
+    return system in (*NEURAL, "decoder")
 
 
 def begun_with(options: argparse.Namespace, system: str) -> Path | None:
@@ -273,11 +283,11 @@ def run_windows(options: argparse.Namespace, row: str, base: LoadedModel) -> Non
 def measured(options: argparse.Namespace, row: str) -> Facts | None:
     """What a row came to; None where it is not there."""
     name, system = row.split("/")
-    place = options.out / name / (f"{system}.json" if system not in NEURAL else f"{system}/results.json")
+    place = options.out / name / (f"{system}/results.json" if is_trained(system) else f"{system}.json")
     if not place.exists():
         return None
     facts: Facts = json.loads(place.read_text(encoding="utf-8"))
-    if system in NEURAL and "seeds" not in facts:  # of one seed
+    if is_trained(system) and "seeds" not in facts:  # of one seed
         facts = {"seeds": [facts], "mean": facts["metrics"], "deviation": {}}
     return facts
 
@@ -300,14 +310,11 @@ def cell(facts: Facts | None, data: TaskData) -> str:
 
 def table(options: argparse.Namespace) -> str:
     """Every task with every system, as Markdown."""
-    head = ("task", "figures, %", *NEURAL, "linear SVM", "linear SVM, all data")
+    head = ("task", "figures, %", *NEURAL, "decoder", "linear SVM", "linear SVM, all data")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, data in DATA.items():
         cells = [cell(measured(options, f"{name}/{system}"), data) for system in NEURAL]
-        cells += [
-            cell(measured(options, f"{name}/{system}"), data) if system in data.more else ""
-            for system in ("svm", "svm-all")
-        ]
+        cells += [cell(measured(options, f"{name}/{system}"), data) if system in data.more else "" for system in OTHER]
         lines.append("| " + " | ".join([name, " / ".join(data.figures), *cells]) + " |")
     windows = measured(options, "longqa/windows")
     if windows is not None:
@@ -338,11 +345,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = chosen_rows(options.rows)
     if not options.only_table:
         encoder, decoder = load_model(options.model), load_model(options.decoder)
-        other = {"svm": run_svm, "svm-all": run_svm, "windows": run_windows}
+        runners = {"svm": run_svm, "svm-all": run_svm, "windows": run_windows}
         for row in rows:
             print(row, file=sys.stderr, flush=True)
             system = row.split("/")[1]
-            other.get(system, run_neural)(options, row, decoder if system == "decoder" else encoder)
+            runners.get(system, run_neural)(options, row, decoder if system == "decoder" else encoder)
     print(table(options))
     missing = [row for row in all_rows() if measured(options, row) is None]
     if missing:

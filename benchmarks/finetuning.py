@@ -91,6 +91,7 @@ DATA = {
         valid="korquad-v1-valid.json.xz",
         figures=("f1", "exact_match"),
         budget=1_000_000,
+        batch=4,
         hundred=True,
     ),
     "longqa": TaskData(
@@ -98,7 +99,7 @@ DATA = {
         train="longqa-train.json.xz",
         valid="longqa-valid.json.xz",
         figures=("f1", "exact_match"),
-        budget=1_500_000,
+        budget=1_000_000,
         batch=4,
         more=("windows",),
         hundred=True,

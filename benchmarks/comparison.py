@@ -46,7 +46,9 @@ from korformer.training.settings import TrainingSettings
 
 OURS: dict[str, dict[str, Any]] = {
     "causal_lsh, 2 local heads": {"n_local_attn_heads": 2, "n_hashes": 2},
+    "causal_lsh, 3 local heads": {"n_local_attn_heads": 3, "n_hashes": 2},
     "causal_lsh": {"n_hashes": 4},
+    "local": {"attention": "local"},
     "lsh": {"attention": "lsh", "n_hashes": 4},
     "full": {"attention": "full"},
 }

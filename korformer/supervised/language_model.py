@@ -95,9 +95,9 @@ class LmCourse(Course):
         self.begin(request.training.seed)
 
     def begin(self, seed: int) -> None:
-        """The base's weights, and the text in the order of this seed."""
+        """The base's weights, heads of its objective among them, and the text in the order of this seed."""
         base = self._request.base
-        begin_weights(self.model, base.model if base is not None else None, seed)
+        begin_weights(self.model, base.model if base is not None else None, seed, with_heads=True)
         self._sampler = self._learner.sampler(self._store, pack_tokens=self._pack_tokens, seed=seed)
 
     @property

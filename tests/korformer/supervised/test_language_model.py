@@ -1,13 +1,17 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from korformer.config import build
 from korformer.errors import UsageError
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
 from korformer.model.directory import LoadedModel
+from korformer.objectives import objective_named
 from korformer.supervised.course import CourseRequest
 from korformer.supervised.language_model import LmCourse, LmPredictor, LmTaskSettings
 from korformer.supervised.settings import ExampleSettings, LearningSettings
@@ -66,6 +70,23 @@ def test_an_encoder_guesses_hidden_tokens(request_of: Callable[..., CourseReques
 def test_it_goes_on_with_the_objective_of_its_base(request_of: Callable[..., CourseRequest]) -> None:
     course = LmCourse(request_of(base="ar"))
     assert course.training["objective"]["fim_rate"] == 0.5
+
+
+def test_it_keeps_what_its_base_learnt_of_sentence_pairs(request_of: Callable[..., CourseRequest]) -> None:
+    request = request_of(base="mlm", causal=False)
+    assert request.base is not None
+    section = {"sentence_pair": "nsp"}
+    learner = objective_named("mlm").learner(
+        request.model, build(objective_named("mlm").settings, section), request.vocabulary
+    )
+    learner.model.initialise(5)
+    trained = {name: value.clone() for name, value in learner.model.lm.named_parameters()}
+    assert any(name.startswith("heads.nsp") for name in trained)
+    json = {"objective": "mlm", "training": {"objective": section}}
+    base = replace(request.base, model=learner.model, config_json=json)
+    course = LmCourse(replace(request, base=base))
+    kept = dict(course.model.lm.named_parameters())
+    assert all(torch.equal(kept[name], value) for name, value in trained.items())
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,26 @@ Precision = Literal["fp32", "bf16", "fp16"]
 BF16_SINCE = (8, 0)
 """Compute capability from which a GPU has bfloat16 arithmetic."""
 
+_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def has_bf16_products() -> bool:
+    """Whether the processor has instructions for products of bfloat16 numbers; False where torch does not tell."""
+    tell = getattr(torch.cpu, "get_capabilities", None)
+    capabilities: Mapping[str, Any] = tell() if tell is not None else {}
+    return any(capabilities.get(name, False) for name in _BF16_INSTRUCTIONS)
+
+
 def precision_for(capability: tuple[int, int] | None) -> Precision:
-    """The fastest arithmetic that a GPU of this compute capability trains well in; float32 for None, a CPU."""
+    """The fastest arithmetic that a GPU of this compute capability trains well in, or the CPU for None.
+
+    A processor without instructions for bfloat16 imitates it, more slowly than it computes in float32; with them it
+    trains about half as fast again (docs/benchmarks.md).
+    """
     if capability is None:
-        return "fp32"
+        return "bf16" if has_bf16_products() else "fp32"
     # Not torch.cuda.is_bf16_supported(): it says yes where bf16 is emulated.
     return "bf16" if capability >= BF16_SINCE else "fp16"
 

@@ -95,8 +95,9 @@ class TrainingSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes the GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the matrix products; auto takes bf16 on a GPU of compute capability 8.0 and up, fp16 with loss
-    scaling on an older one, fp32 on a CPU. Weights and residual streams are always fp32."""
+    """Arithmetic of the matrix products; auto takes bf16 on a GPU of compute capability 8.0 and up and on a CPU with
+    instructions for it, fp16 with loss scaling on an older GPU, else fp32. Weights and residual streams are always
+    fp32."""
     reversible: Reversible = "auto"
     """Compute layers a second time in backward instead of keeping their activations: memory does not grow with depth,
     a step takes about a third longer. auto does it where the activations would not fit."""

@@ -14,7 +14,7 @@ from korformer.objectives import BatchLoss
 from korformer.objectives.ar import ArLearner
 from korformer.storage import read_json, write_json, write_manifest, write_text
 from korformer.storage.tensors import load_tensors
-from korformer.training import engine
+from korformer.training import engine, precision
 from korformer.training.engine import TrainingData
 from korformer.training.loop import pretrain
 from korformer.training.metrics import read_metrics
@@ -33,6 +33,8 @@ VALUES: dict[str, Any] = {
         "threads": 1,
     },
 }
+HAS_BF16_PRODUCTS = precision.has_bf16_products
+"""As it is; for the tests it says no."""
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -74,9 +76,29 @@ def test_precision_follows_compute_capability(capability: Any, value: tuple[int,
     assert choose_precision("fp16", GPU) == "fp16"
 
 
-def test_a_cpu_trains_in_float32_unless_told_otherwise() -> None:
-    assert precision_for(None) == choose_precision("auto", CPU) == "fp32"
+@pytest.mark.parametrize(
+    ("capabilities", "chosen"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False}, "fp32"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+        ({}, "fp32"),
+    ],
+)
+def test_a_cpu_trains_in_bfloat16_where_it_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], chosen: str
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16_products", HAS_BF16_PRODUCTS)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert precision_for(None) == choose_precision("auto", CPU) == chosen
+    assert choose_precision("fp32", CPU) == "fp32"
     assert choose_precision("bf16", CPU) == "bf16"
+
+
+def test_a_torch_that_does_not_know_the_processor_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16_products", HAS_BF16_PRODUCTS)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto", CPU) == "fp32"
 
 
 def test_what_a_device_lacks_is_refused(capability: Any) -> None:

@@ -16,10 +16,11 @@ table has what is there; figures are written with --output once every row is the
     windows      longqa only: the models of `pretrained` reading windows of 512 tokens instead of the whole document
 
 All neural rows of a task have the same training examples (a fixed random choice of at most --examples), budget of
-tokens, batch, learning rate and validation examples, for each seed; they train in bf16. The model of the last step is
-measured: nothing is chosen on the validation data. The data are KorQuAD 1.0, questions of KorQuAD 2.1 on long articles
-(longqa), NSMC, KLUE-NER, KMOU-NER and KorSTS, in files named as in `DATA`; splits other than the test side of NSMC are
-not the official ones, and figures are not comparable with published ones.
+tokens, batch and validation examples, for each seed, the learning rate that korformer gives their weights (dense as new
+ones), and train in bf16. The model of the last step is measured: nothing is chosen on the validation data. The data are
+KorQuAD 1.0, questions of KorQuAD 2.1 on long articles (longqa), NSMC, KLUE-NER, KMOU-NER and KorSTS, in files named as
+in `DATA`; splits other than the test side of NSMC are not the official ones, and figures are not comparable with
+published ones.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from korformer.model.directory import LoadedModel, load_model
 from korformer.storage import write_json
 from korformer.supervised.course import CourseRequest, SupervisedCourse
 from korformer.supervised.selection import chosen_examples
+from korformer.supervised.weights import LOWEST_RATE
 
 DENSE_TOKENS = 512
 SHORT_WINDOW = 512
@@ -172,7 +174,7 @@ def settings_of(options: argparse.Namespace, row: str, base: LoadedModel) -> Fin
             "epochs": EPOCHS,
             "budget_tokens": options.budget_tokens or data.budget,
             "batch_size": data.batch,
-            "learning_rate": options.learning_rate,
+            **({"learning_rate": LOWEST_RATE} if system == "dense" else {}),
             "eval_every": NEVER,
             "precision": "bf16",
         },
@@ -340,7 +342,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=2000, help="most training examples of a task")
     parser.add_argument("--valid-examples", type=int, default=1000, help="most examples that are measured")
     parser.add_argument("--budget-tokens", type=int, help="tokens of every run instead of each task's own number")
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--only-table", action="store_true", help="run nothing")
     parser.add_argument("--output", type=Path, help="write the figures here as JSON")
     options = parser.parse_args(arguments)

@@ -59,7 +59,7 @@ def command(
     ] = 0.9,
     temperature: Annotated[
         float, typer.Option(help="Below 1 is safer, above 1 is wilder; 0 always takes the likeliest token.")
-    ] = 0.9,
+    ] = 1.0,
     top_k: Annotated[int, typer.Option(help="Keep this many of the likeliest tokens; 0 is off.")] = 0,
     min_p: Annotated[
         float, typer.Option(help="Keep tokens this likely beside the likeliest (a share); 0 is off.")

@@ -13,6 +13,7 @@ from korformer.finetuning.settings import FinetuneSettings, optimizer_settings
 from korformer.model.directory import load_parameters
 from korformer.model.draws import TrainingDraw
 from korformer.supervised.course import Course
+from korformer.supervised.weights import suited_learning_rate
 from korformer.training.allocator import keep_freed_memory
 from korformer.training.engine import StepResult
 from korformer.training.environment import environment
@@ -46,7 +47,10 @@ class Engine:
         self.device = choose_device(training.device)
         self.arithmetic = MixedPrecision(choose_precision(training.precision, self.device), self.device)
         self.course.module.to(self.device)
-        self.recipe = optimizer_settings(training, self.course.steps)
+        highest = training.learning_rate
+        if highest is None:
+            highest = suited_learning_rate(self.course.model, frozen=training.frozen)
+        self.recipe = optimizer_settings(training, self.course.steps, highest)
         self.optimizer = make_optimizer(self.course.module, self.recipe)
         self.updater = Updater(
             module=self.course.module,

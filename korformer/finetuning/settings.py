@@ -77,11 +77,13 @@ def finetune_settings(
     return settings
 
 
-def optimizer_settings(settings: LearningSettings, steps: int) -> TrainingSettings:
-    """What the optimizer and the learning rate of a run of so many steps need."""
+def optimizer_settings(settings: LearningSettings, steps: int, highest_rate: float) -> TrainingSettings:
+    """What the optimizer and the learning rate of a run of so many steps need, with the highest learning rate that the
+    settings have or, where they have none, the one that was found for the weights.
+    """
     return TrainingSettings(
         steps=steps,
-        learning_rate=settings.learning_rate,
+        learning_rate=highest_rate,
         final_share=settings.final_share,
         schedule=settings.schedule,
         warmup_steps=round(settings.warmup_share * steps),

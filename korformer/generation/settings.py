@@ -23,7 +23,7 @@ class SamplingSettings(Settings):
     temperature.
     """
 
-    temperature: Annotated[float, Field(ge=0.0, le=100.0)] = 0.9
+    temperature: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
     """Below 1 likely tokens become likelier, above 1 less so; 0 takes the likeliest. Comes after the filters."""
     top_k: Annotated[int, Field(ge=0)] = 0
     """Keep this many of the likeliest tokens; 0 keeps all."""

@@ -25,16 +25,16 @@ MOST_HEADS = 32
 class HeadSpec(Settings):
     """The shape of a head; it stands in config.json."""
 
-    reads: Literal["tokens", "first", "layers", "tags"]
+    reads: Literal["tokens", "first", "mean", "layers", "tags"]
     """tokens: each token by itself (ELECTRA's discriminator); first: one token of a document, [CLS], for all of it
-    (BERT's pooler); layers: the outputs of all layers, of which it makes one (ELMo's mix); tags: the scores of tags
-    in a row, of which it scores sequences (a conditional random field)."""
+    (BERT's pooler); mean: the mean of a document's tokens; layers: the outputs of all layers, of which it makes one
+    (ELMo's mix); tags: the scores of tags in a row, of which it scores sequences (a conditional random field)."""
     outputs: Annotated[int, Field(ge=1, le=2**16)]
     """Numbers that it gives; of `layers` the number of outputs that it reads."""
 
 
 class Head(nn.Module):
-    """Linear, nonlinearity (tanh for `first`, GELU for `tokens`), linear; (…, D) -> (…, O).
+    """Linear, nonlinearity (GELU for `tokens`, else tanh), linear; (…, D) -> (…, O).
 
     Args:
         spec: its shape.
@@ -50,7 +50,7 @@ class Head(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Scores (…, O) in the precision of the hidden states (…, D)."""
         x = self.dense(hidden)
-        scores: Tensor = self.out(torch.tanh(x) if self.spec.reads == "first" else nn.functional.gelu(x))
+        scores: Tensor = self.out(nn.functional.gelu(x) if self.spec.reads == "tokens" else torch.tanh(x))
         return scores
 
 
@@ -82,7 +82,9 @@ class LayerMix(nn.Module):
         return mixed
 
 
-HEADS: Mapping[str, Any] = MappingProxyType({"tokens": Head, "first": Head, "layers": LayerMix, "tags": TagTransitions})
+HEADS: Mapping[str, Any] = MappingProxyType(
+    {"tokens": Head, "first": Head, "mean": Head, "layers": LayerMix, "tags": TagTransitions}
+)
 """The module of each kind of head; those that have a `reset` set their new parameters themselves."""
 
 

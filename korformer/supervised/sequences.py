@@ -1,7 +1,4 @@
-"""Texts, and pairs of texts, as windows; and the token that stands for a whole window.
-
-Legend: W windows, L tokens of the longest, D model width.
-"""
+"""Texts, and pairs of texts, as windows."""
 
 from __future__ import annotations
 
@@ -9,14 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from korformer.supervised.batches import Batch, Window
+from korformer.supervised.batches import Window
 from korformer.text.special import CLS_ID, SEP_ID
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from korformer.supervised.task import Reader
 
 _ENCODED_AT_ONCE = 1024
@@ -64,16 +58,6 @@ def shared_room(one: int, two: int, room: int) -> tuple[int, int]:
     if two <= half:
         return room - two, two
     return room - half, half
-
-
-def summary(hidden_WLD: Tensor, batch: Batch, *, causal: bool) -> Tensor:
-    """The hidden state (W, D) that stands for each window: of [CLS] in an encoder, of the last token in a decoder,
-    which alone has seen all of it.
-    """
-    if not causal:
-        return hidden_WLD[:, 0]
-    rows = torch.arange(len(batch.windows), device=hidden_WLD.device)
-    return hidden_WLD[rows, batch.lengths.to(hidden_WLD.device) - 1]
 
 
 def _encoded(texts: Sequence[str], reader: Reader) -> list[list[int]]:

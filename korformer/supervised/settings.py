@@ -29,7 +29,7 @@ class ExampleSettings(Settings):
 
 
 class LearningSettings(Settings):
-    """How a model is fine-tuned; the defaults are the recipe of BERT."""
+    """How a model is fine-tuned; the defaults are the recipe of BERT but for the learning rate."""
 
     epochs: Positive = 3.0
     """Times that the training examples are seen."""
@@ -44,8 +44,9 @@ class LearningSettings(Settings):
     """Tokens of an optimizer step at most; a step of long windows has fewer of them."""
     pass_tokens: Count = 8192
     """Tokens of a forward pass; a step of more has several. The result is the same but for rounding."""
-    learning_rate: Positive = 2e-4
-    """Highest learning rate."""
+    learning_rate: Positive | None = None
+    """Highest learning rate; where it is not given, one that suits the weights the run begins with: the larger their
+    embedding, the higher (docs/finetuning.md)."""
     warmup_share: Share = 0.1
     """Share of the steps over which the learning rate rises from zero; then it falls."""
     final_share: Annotated[float, Field(ge=0, le=1)] = 0.0

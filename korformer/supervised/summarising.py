@@ -1,4 +1,8 @@
-"""Solvers whose answer is read off the one token that stands for a whole window.
+"""Solvers that have one answer for a whole window: what the model makes of its tokens, in the mean.
+
+[CLS] and the last token of a decoder are the usual stand-ins for a text. Of models that were not pretrained to put a
+summary there, which is all but those of sentence pairs, the mean says more (Reimers & Gurevych 2019);
+docs/finetuning.md has the figures.
 
 Legend: W windows, L tokens, D model width, S scores of the head.
 """
@@ -13,7 +17,6 @@ from numpy.typing import NDArray
 
 from korformer.model.heads import HeadSpec
 from korformer.supervised.batches import Batch
-from korformer.supervised.sequences import summary
 from korformer.supervised.task import ExampleT, PredictionT, Reader, Solver
 
 if TYPE_CHECKING:
@@ -37,17 +40,17 @@ class SummarySolver(Solver[ExampleT, PredictionT]):
 
     def __init__(self, scores: int, reader: Reader | None) -> None:
         self.reader = reader
-        self._head_spec = HeadSpec(reads="first", outputs=scores)
+        self._head_spec = HeadSpec(reads="mean", outputs=scores)
 
     @property
     def heads(self) -> Mapping[str, HeadSpec]:
-        """One, on the token that stands for the window."""
+        """One, on the mean of a window's tokens."""
         return {self.head: self._head_spec}
 
     def head_scores(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> Tensor:
         """Scores (W, S) float32 of a batch's windows."""
-        assert self.reader is not None
-        scores: Tensor = model.heads[self.head](summary(hidden_WLD, batch, causal=self.reader.causal)).float()
+        mean_WD = hidden_WLD.sum(dim=1) / batch.lengths[:, None]  # hidden states beyond a window's end are zero
+        scores: Tensor = model.heads[self.head](mean_WD).float()
         return scores
 
     def outputs(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> list[NDArray[np.float64]]:

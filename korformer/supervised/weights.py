@@ -16,6 +16,28 @@ if TYPE_CHECKING:
     from korformer.model.config import ModelConfig
 
 
+LOWEST_RATE, HIGHEST_RATE = 5e-4, 5e-3
+WIDTH = 256
+"""Width of the models whose best learning rates were looked for."""
+
+
+def suited_learning_rate(model: ReformerModel, *, frozen: bool = False) -> float:
+    """A learning rate for fine-tuning that suits the weights the model has now.
+
+    AdamW moves every weight by about the learning rate, whatever its size, so weights that pretraining made ten times
+    as large as new ones hardly change at a rate that suits those. Of models of width 256, new ones (embedding of root
+    mean square 0.02) learn well at 2e-4 to 1e-3, and one pretrained with Muon (0.21) at 2e-3: a hundredth of the
+    embedding's root mean square, from 5e-4 to 5e-3. Wider models have it in proportion to 1/width (Yang et al. 2021).
+
+    Args:
+        model: as the run begins.
+        frozen: only new weights on it are trained.
+    """
+    size = float(model.lm.token_emb.weight.detach().float().square().mean().sqrt())
+    rate = LOWEST_RATE if frozen else min(HIGHEST_RATE, max(LOWEST_RATE, size / 100))
+    return rate * min(1.0, WIDTH / model.config.dim)
+
+
 def heads_with_mix(heads: Mapping[str, HeadSpec], model: ModelConfig, *, mix: bool) -> dict[str, HeadSpec]:
     """A task's heads, and the mix of layers where it is wanted."""
     mixing = {LAYER_MIX: HeadSpec(reads="layers", outputs=model.depth + 1)} if mix else {}

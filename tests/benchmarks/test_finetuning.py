@@ -33,7 +33,7 @@ def vocabulary() -> Vocabulary:
 def options(tmp_path: Path) -> argparse.Namespace:
     return argparse.Namespace(
         data=tmp_path, model=tmp_path / "base", decoder=tmp_path / "decoder", out=tmp_path / "out", seeds=3,
-        examples=2000, valid_examples=1000, budget_tokens=500_000, learning_rate=5e-4,
+        examples=2000, valid_examples=1000, budget_tokens=500_000,
     )  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def test_every_row_has_legal_settings_and_equal_data(tmp_path: Path, vocabulary:
                              ("pretrained", "scratch", "dense"))  # fmt: skip
         assert [Path(settings.base).name for settings in (one, other, dense)] == ["base", "", ""]
         assert one.training == other.training
+        assert dense.training.budget_tokens == one.training.budget_tokens
         if "decoder" in DATA[name].more:
             decoder = settings_of(options(tmp_path), f"{name}/decoder", base)
             assert (Path(decoder.base).name, decoder.training) == ("decoder", one.training)

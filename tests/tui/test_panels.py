@@ -34,10 +34,10 @@ def test_arrows_step_a_control_while_it_writes(play: Play) -> None:
         await stage.press("f5")
         await stage.wrote(record(" 바다"))
         await stage.press("f4", "right", "right")
-        assert sent(stage, "temperature") == 1.0
+        assert sent(stage, "temperature") == 1.1
         await stage.press("shift+left")
-        assert sent(stage, "temperature") == 0.5
-        assert stage.screen.desk.session.settings.temperature == 0.5
+        assert sent(stage, "temperature") == 0.6
+        assert stage.screen.desk.session.settings.temperature == 0.6
         await stage.wrote(record("가"))
         assert stage.text.endswith(" 바다가")
 
@@ -194,14 +194,14 @@ def test_presets_are_saved_loaded_and_reset(play: Play) -> None:
         await stage.press("m", "y", "enter")
         assert stage.foot == "Preset my saved."
         await stage.press("ctrl+u")
-        assert stage.screen.desk.settings.temperature == 0.9
+        assert stage.screen.desk.settings.temperature == 1.0
         await stage.press("ctrl+d")
         dialog = stage.app.screen
         rows = dialog.query_one("#pick-list")
         names = [row[0] for row in dialog._rows]  # type: ignore[attr-defined]
         rows.highlighted = names.index("my")  # type: ignore[attr-defined]
         await stage.press("enter")
-        assert stage.screen.desk.settings.temperature == 0.95
+        assert stage.screen.desk.settings.temperature == 1.05
 
     play(scene)
 

@@ -132,7 +132,7 @@ def test_an_evening_of_writing(terminal: Terminal, model: Path) -> None:
     terminal.wait(lambda seen: "쓰는 중" in seen and characters(seen) > 40)
 
     terminal.keys("F4", "Left", "Left")  # the temperature, while it streams
-    changed = terminal.wait(lambda seen: re.search(r"온도 +0\.8", seen))
+    changed = terminal.wait(lambda seen: re.search(r"온도 +0\.9", seen))
     assert "쓰는 중" in changed
     terminal.wait(lambda seen: characters(seen) > characters(changed))
     terminal.keys("F4", "Escape")

@@ -27,9 +27,7 @@ class Korquad(SupervisedTask[KorquadExample]):
     name = "korquad"
     summary = "answer questions with a stretch of a text (KorQuAD 1.0 JSON)"
     settings = KorquadSettings
-    recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-        {"training": {"epochs": 5.0, "learning_rate": 3e-4}}
-    )
+    recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"training": {"epochs": 5.0}})
     own_text = 'JSON lines with "question" and "context"'
 
     def read(self, sources: Sequence[str], settings: Settings) -> list[KorquadExample]:

@@ -30,9 +30,7 @@ class Ner(SupervisedTask[NerExample]):
     name = "ner"
     summary = "find named entities (KLUE, Naver, KMOU, CoNLL, JSON lines)"
     settings = NerSettings
-    recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-        {"training": {"epochs": 5.0, "learning_rate": 3e-4}}
-    )
+    recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"training": {"epochs": 5.0}})
     own_text = 'a text a line, or JSON lines with "text"'
 
     def read(self, sources: Sequence[str], settings: Settings) -> list[NerExample]:

@@ -34,7 +34,8 @@ def test_a_checkpoint_gives_the_shape_and_takes_no_other() -> None:
 
 
 def test_the_recipe_is_berts() -> None:
-    recipe = optimizer_settings(finetune_settings("classify", {}).training, 100)
+    recipe = optimizer_settings(finetune_settings("classify", {}).training, 100, 3e-4)
     assert (recipe.epsilon, recipe.weight_decay, recipe.clip, recipe.beta2) == (1e-6, 0.01, 1.0, 0.999)
+    assert recipe.learning_rate == 3e-4
     rates = [learning_rate(step, recipe) / recipe.learning_rate for step in (1, 10, 55, 100)]
     assert rates == pytest.approx([0.1, 1.0, 0.5, 0.0])

@@ -8,9 +8,11 @@ import torch
 from model_variants import VARIANTS, make
 
 from korformer.errors import ModelDirectoryError, PathError, UsageError
+from korformer.generation.settings import SamplingSettings
 from korformer.model.backbone import ReformerModel
 from korformer.model.directory import load_model, parameters_to_save, publish, write_description
 from korformer.storage import write_manifest
+from korformer.text.special import SEP_ID
 from korformer.text.vocabulary import Vocabulary
 from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 
@@ -44,6 +46,13 @@ def test_a_model_comes_back_as_it_was(variant: str, vocabulary: Vocabulary, tmp_
         assert torch.equal(loaded.model.logits(loaded.model(tokens)), model.logits(model(tokens)))
     assert not loaded.model.training
     assert len(list(loaded.model.lm.parameters())) == len(list(model.lm.parameters()))
+
+
+def test_other_programs_are_told_the_same_sampling(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    path = write(tmp_path / "model", resized("hashed heads, rotary", vocabulary.size), vocabulary)
+    told = json.loads((path / "generation_config.json").read_text(encoding="utf-8"))
+    by_itself = SamplingSettings()
+    assert told == {"temperature": by_itself.temperature, "top_p": by_itself.top_p, "eos_token_id": SEP_ID}
 
 
 def test_each_tensor_is_saved_once(vocabulary: Vocabulary) -> None:

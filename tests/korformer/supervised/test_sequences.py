@@ -1,9 +1,6 @@
-import numpy as np
 import pytest
-import torch
 
-from korformer.supervised.batches import Window, collate
-from korformer.supervised.sequences import pair_windows, shared_room, single_windows, summary
+from korformer.supervised.sequences import pair_windows, shared_room, single_windows
 from korformer.supervised.task import Reader
 from korformer.text.special import CLS_ID, SEP_ID
 from korformer.text.vocabulary import Vocabulary
@@ -43,11 +40,3 @@ def test_a_pair_has_two_segments(reader: Reader) -> None:
 )
 def test_the_longer_text_gives_way(one: int, two: int, room: int, expected: tuple[int, int]) -> None:
     assert shared_room(one, two, room) == expected
-
-
-def test_an_encoder_is_summed_up_by_its_first_token_and_a_decoder_by_its_last() -> None:
-    windows = [Window(example=0, tokens=np.arange(5, 5 + length)) for length in (3, 5)]
-    batch = collate(windows, share_rows=True)
-    hidden_WLD = torch.arange(10.0).view(2, 5, 1)
-    assert summary(hidden_WLD, batch, causal=False).flatten().tolist() == [0, 5]
-    assert summary(hidden_WLD, batch, causal=True).flatten().tolist() == [2, 9]

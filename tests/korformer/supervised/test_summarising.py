@@ -14,7 +14,7 @@ from korformer.text.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["encoder", "decoder"])
-def test_the_head_reads_the_token_that_stands_for_the_window(
+def test_the_head_reads_the_mean_of_a_windows_tokens(
     vocabulary: Vocabulary, shaped: Callable[..., ModelConfig], causal: bool
 ) -> None:
     reader = Reader(vocabulary=vocabulary, max_tokens=64, causal=causal)
@@ -25,10 +25,10 @@ def test_the_head_reads_the_token_that_stands_for_the_window(
     place = Place(file="f", line=1)
     windows = solver.windows([ClassifyExample(place=place, text=text, labels=None) for text in texts])
     batch = collate(windows, share_rows=False)
-    hidden_WLD = torch.randn(2, int(batch.lengths.max()), 16)
+    hidden_WLD = torch.randn(2, int(batch.lengths.max()), 16) * batch.mask_WL[..., None]
     with torch.no_grad():
         outputs = solver.outputs(model, hidden_WLD, batch)
         for number, window in enumerate(windows):
-            expected = model.heads["classify"](hidden_WLD[number, len(window) - 1 if causal else 0])
+            expected = model.heads["classify"](hidden_WLD[number, : len(window)].mean(dim=0))
             np.testing.assert_allclose(outputs[number], expected.double().numpy(), rtol=1e-6)
     assert [output.shape for output in outputs] == [(3,), (3,)]

@@ -21,7 +21,7 @@ DESCRIBED = TaskDescription(name="classify", settings={}, facts={"labels": ["0",
 @pytest.fixture
 def loaded(vocabulary: Vocabulary, shaped: Callable[..., ModelConfig], tmp_path: Path) -> Callable[..., LoadedModel]:
     def make(task: object = DESCRIBED.as_json(), outputs: int = 2) -> LoadedModel:
-        model = ReformerModel(shaped(), vocabulary.size, {"classify": HeadSpec(reads="first", outputs=outputs)})
+        model = ReformerModel(shaped(), vocabulary.size, {"classify": HeadSpec(reads="mean", outputs=outputs)})
         model.initialise(0)
         config = {} if task is None else {"task": task}
         return LoadedModel(model=model, vocabulary=vocabulary, path=tmp_path, config_json=config)

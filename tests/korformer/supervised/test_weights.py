@@ -1,11 +1,12 @@
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from korformer.model.backbone import ReformerModel
 from korformer.model.config import ModelConfig
 from korformer.model.heads import HeadSpec
-from korformer.supervised.weights import begin_weights
+from korformer.supervised.weights import HIGHEST_RATE, LOWEST_RATE, begin_weights, suited_learning_rate
 
 HEADS = {"classify": HeadSpec(reads="first", outputs=3)}
 
@@ -39,3 +40,22 @@ def test_without_a_base_everything_is_drawn(shaped: Callable[..., ModelConfig]) 
     one = parameters(model)
     begin_weights(model, None, 2)
     assert not torch.equal(one["token_emb.weight"], model.lm.token_emb.weight)
+
+
+@pytest.mark.parametrize(
+    ("size", "dim", "frozen", "expected"),
+    [
+        (0.02, 16, False, LOWEST_RATE),
+        (0.2, 16, False, 2e-3),
+        (9.0, 16, False, HIGHEST_RATE),
+        (0.2, 512, False, 1e-3),
+        (0.2, 16, True, LOWEST_RATE),
+    ],
+)
+def test_larger_weights_have_a_higher_learning_rate(
+    shaped: Callable[..., ModelConfig], size: float, dim: int, frozen: bool, expected: float
+) -> None:
+    model = ReformerModel(shaped(dim=dim), 50)
+    with torch.no_grad():
+        model.lm.token_emb.weight.copy_(torch.tensor([size, -size]).repeat(25 * dim).view(50, dim))
+    assert suited_learning_rate(model, frozen=frozen) == pytest.approx(expected)

@@ -92,7 +92,7 @@ DATA = {
         train="korquad-v1-train.json.xz",
         valid="korquad-v1-valid.json.xz",
         figures=("f1", "exact_match"),
-        budget=2_000_000,
+        budget=1_000_000,
         batch=4,
         hundred=True,
     ),
@@ -174,7 +174,7 @@ def settings_of(options: argparse.Namespace, row: str, base: LoadedModel) -> Fin
             "epochs": EPOCHS,
             "budget_tokens": options.budget_tokens or data.budget,
             "batch_size": data.batch,
-            **({"learning_rate": LOWEST_RATE} if system == "dense" else {}),
+            "learning_rate": options.learning_rate or (LOWEST_RATE if system == "dense" else None),
             "eval_every": NEVER,
             "precision": "bf16",
         },
@@ -342,6 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=2000, help="most training examples of a task")
     parser.add_argument("--valid-examples", type=int, default=1000, help="most examples that are measured")
     parser.add_argument("--budget-tokens", type=int, help="tokens of every run instead of each task's own number")
+    parser.add_argument("--learning-rate", type=float, help="of every run instead of the one that suits its weights")
     parser.add_argument("--only-table", action="store_true", help="run nothing")
     parser.add_argument("--output", type=Path, help="write the figures here as JSON")
     options = parser.parse_args(arguments)

@@ -1,8 +1,7 @@
 """Solvers that have one answer for a whole window: what the model makes of its tokens, in the mean.
 
 [CLS] and the last token of a decoder are the usual stand-ins for a text. Of models that were not pretrained to put a
-summary there, which is all but those of sentence pairs, the mean says more (Reimers & Gurevych 2019);
-docs/finetuning.md has the figures.
+summary there, which is all but those of sentence pairs, the mean says more (Reimers & Gurevych 2019).
 
 Legend: W windows, L tokens, D model width, S scores of the head.
 """

@@ -33,7 +33,7 @@ def vocabulary() -> Vocabulary:
 def options(tmp_path: Path) -> argparse.Namespace:
     return argparse.Namespace(
         data=tmp_path, model=tmp_path / "base", decoder=tmp_path / "decoder", out=tmp_path / "out", seeds=3,
-        examples=2000, valid_examples=1000, budget_tokens=500_000,
+        examples=2000, valid_examples=1000, budget_tokens=500_000, learning_rate=None,
     )  # fmt: skip
 
 

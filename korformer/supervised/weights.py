@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from korformer.model.config import ModelConfig
 
 
-LOWEST_RATE, HIGHEST_RATE = 5e-4, 5e-3
+LOWEST_RATE, HIGHEST_RATE = 1e-3, 5e-3
 WIDTH = 256
 """Width of the models whose best learning rates were looked for."""
 
@@ -27,7 +27,7 @@ def suited_learning_rate(model: ReformerModel, *, frozen: bool = False) -> float
     AdamW moves every weight by about the learning rate, whatever its size, so weights that pretraining made ten times
     as large as new ones hardly change at a rate that suits those. Of models of width 256, new ones (embedding of root
     mean square 0.02) learn well at 2e-4 to 1e-3, and one pretrained with Muon (0.21) at 2e-3: a hundredth of the
-    embedding's root mean square, from 5e-4 to 5e-3. Wider models have it in proportion to 1/width (Yang et al. 2021).
+    embedding's root mean square, from 1e-3 to 5e-3. Wider models have it in proportion to 1/width (Yang et al. 2021).
 
     Args:
         model: as the run begins.

@@ -29,6 +29,7 @@ Forks = Callable[..., dict[str, Any]]
 VALUES: dict[str, Any] = {
     "model": {"dim": 16, "depth": 2, "heads": 2, "max_seq_len": 64, "bucket_size": 8, "n_local_attn_heads": 1},
     "training": {
+        "precision": "fp32",
         "steps": 6, "batch_size": 4, "accumulate": 3, "warmup_steps": 2, "save_every": 4, "eval_every": 3,
         "sample_every": 3, "sample_tokens": 4, "threads": 1, "eval_tokens": 200, "device": "cpu",
     },

@@ -34,6 +34,7 @@ Forks = Callable[..., dict[str, Any]]
 VALUES: dict[str, Any] = {
     "model": {"dim": 16, "depth": 2, "heads": 2, "max_seq_len": 64, "bucket_size": 8, "n_local_attn_heads": 1},
     "training": {
+        "precision": "fp32",
         "steps": 10, "batch_size": 2, "accumulate": 2, "warmup_steps": 2, "save_every": 3, "eval_every": 4,
         "sample_every": 4, "sample_tokens": 4, "threads": 1, "eval_tokens": 200, "device": "cpu",
     },

@@ -68,6 +68,7 @@ def train(variant: str, arguments: argparse.Namespace, steps: int) -> float:
         "training.steps": steps,
         "training.batch_size": BATCH_TOKENS // arguments.length,
         "training.learning_rate": 0.002,
+        "training.precision": "fp32",
         "training.warmup_steps": max(1, steps // 10),
         "training.eval_every": steps,
         "training.eval_tokens": arguments.eval_tokens,

@@ -40,7 +40,7 @@ COMMON = [
 def _shape(dim: int, depth: int, heads: int, length: int, batch: int, *more: str) -> list[str]:
     return [
         f"model.dim={dim}", f"model.depth={depth}", f"model.heads={heads}", f"model.n_local_attn_heads={heads // 2}",
-        f"model.max_seq_len={length}", f"training.batch_size={batch}", *more,
+        f"model.max_seq_len={length}", f"training.batch_size={batch}", "training.precision=fp32", *more,
     ]  # fmt: skip
 
 

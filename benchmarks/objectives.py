@@ -108,6 +108,7 @@ def train(variant: str, options: argparse.Namespace) -> dict[str, float]:
         "training.steps": options.steps,
         "training.batch_size": 32,
         "training.optimizer": "muon",
+        "training.precision": "fp32",
         "training.learning_rate": 0.005,
         "training.warmup_steps": options.steps // 20,
         "training.eval_every": max(1, options.steps // 4),

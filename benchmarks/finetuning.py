@@ -41,6 +41,7 @@ from measuring import Facts, environment
 
 from korformer import tasks
 from korformer.config import build, merge
+from korformer.errors import InterruptedRun
 from korformer.evaluation.report import EvalRequest
 from korformer.events import Event, Notice, Step, Validation
 from korformer.finetuning.results import Results
@@ -284,6 +285,20 @@ def run_windows(options: argparse.Namespace, row: str, base: LoadedModel) -> Non
     write_json(place, facts)
 
 
+def run_rows(options: argparse.Namespace, rows: Sequence[str]) -> None:
+    """Run what is not there yet.
+
+    Raises:
+        InterruptedRun: a signal came; what was running is saved.
+    """
+    encoder, decoder = load_model(options.model), load_model(options.decoder)
+    runners = {"svm": run_svm, "svm-all": run_svm, "windows": run_windows}
+    for row in rows:
+        print(row, file=sys.stderr, flush=True)
+        system = row.split("/")[1]
+        runners.get(system, run_neural)(options, row, decoder if system == "decoder" else encoder)
+
+
 def measured(options: argparse.Namespace, row: str) -> Facts | None:
     """What a row came to; None where it is not there."""
     name, system = row.split("/")
@@ -348,12 +363,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     rows = chosen_rows(options.rows)
     if not options.only_table:
-        encoder, decoder = load_model(options.model), load_model(options.decoder)
-        runners = {"svm": run_svm, "svm-all": run_svm, "windows": run_windows}
-        for row in rows:
-            print(row, file=sys.stderr, flush=True)
-            system = row.split("/")[1]
-            runners.get(system, run_neural)(options, row, decoder if system == "decoder" else encoder)
+        try:
+            run_rows(options, rows)
+        except InterruptedRun as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
     print(table(options))
     missing = [row for row in all_rows() if measured(options, row) is None]
     if missing:

@@ -103,7 +103,7 @@ DATA = {
         valid="longqa-valid.json.xz",
         figures=("f1", "exact_match"),
         budget=1_000_000,
-        batch=4,
+        batch=1,
         more=("windows",),
         hundred=True,
     ),

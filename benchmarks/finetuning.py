@@ -15,6 +15,9 @@ table has what is there; figures are written with --output once every row is the
     svm-all      the same on all training data
     windows      longqa only: the models of `pretrained` reading windows of 512 tokens instead of the whole document
 
+Questions about long articles are learnt by models that have learnt korquad, pretrained and scratch alike; dense, whose
+windows are as long as korquad's, is not: it begins with new weights.
+
 All neural rows of a task have the same training examples (a fixed random choice of at most --examples), budget of
 tokens, batch and validation examples, for each seed, the learning rate that korformer gives their weights (dense as new
 ones), and train in bf16. The model of the last step is measured: nothing is chosen on the validation data. The data are
@@ -72,6 +75,7 @@ class TaskData:
         budget: tokens of a run, padding apart.
         batch: examples of a step.
         section: settings of the task.
+        after: the task that the Reformers learn first; they begin with the best of its seeds.
         more: rows beside the neural ones.
         hundred: the figures are percentages already, as KorQuAD's official script gives them.
     """
@@ -83,6 +87,7 @@ class TaskData:
     budget: int = 300_000
     batch: int = 16
     section: Mapping[str, Any] = field(default_factory=dict)
+    after: str | None = None
     more: tuple[str, ...] = ()
     hundred: bool = False
 
@@ -104,6 +109,7 @@ DATA = {
         figures=("f1", "exact_match"),
         budget=1_000_000,
         batch=1,
+        after="korquad",
         more=("windows",),
         hundred=True,
     ),
@@ -157,8 +163,12 @@ def is_trained(system: str) -> bool:
     return system in (*NEURAL, "decoder")
 
 
-def begun_with(options: argparse.Namespace, system: str) -> Path | None:
+def begun_with(options: argparse.Namespace, row: str) -> Path | None:
     """The checkpoint that a neural row begins with; None for new weights."""
+    name, system = row.split("/")
+    first: str | None = DATA[name].after
+    if first is not None and system in ("pretrained", "scratch"):
+        return Path(options.out, first, system)
     checkpoint: Path | None = {"pretrained": options.model, "decoder": options.decoder}.get(system)
     return checkpoint
 
@@ -183,7 +193,7 @@ def settings_of(options: argparse.Namespace, row: str, base: LoadedModel) -> Fin
     }
     if window is not None:
         values = merge(values, {"data": {"max_tokens": window}, "training": {"reversible": "never"}})
-    return finetune_settings(data.task, values, base=str(begun_with(options, system) or ""), shape=shape)
+    return finetune_settings(data.task, values, base=str(begun_with(options, row) or ""), shape=shape)
 
 
 def run_neural(options: argparse.Namespace, row: str, base: LoadedModel) -> Results:
@@ -196,7 +206,7 @@ def run_neural(options: argparse.Namespace, row: str, base: LoadedModel) -> Resu
         CourseRequest(
             model=settings.model,
             vocabulary=base.vocabulary,
-            base=base if begun_with(options, system) else None,
+            base=base if begun_with(options, row) else None,
             train=files["training"],
             valid=files["validation"],
             task=settings.task_settings,
@@ -291,12 +301,13 @@ def run_rows(options: argparse.Namespace, rows: Sequence[str]) -> None:
     Raises:
         InterruptedRun: a signal came; what was running is saved.
     """
-    encoder, decoder = load_model(options.model), load_model(options.decoder)
+    encoder = load_model(options.model)
     runners = {"svm": run_svm, "svm-all": run_svm, "windows": run_windows}
     for row in rows:
         print(row, file=sys.stderr, flush=True)
-        system = row.split("/")[1]
-        runners.get(system, run_neural)(options, row, decoder if system == "decoder" else encoder)
+        checkpoint = begun_with(options, row)
+        base = encoder if checkpoint in (None, options.model) else load_model(checkpoint)
+        runners.get(row.split("/")[1], run_neural)(options, row, base)
 
 
 def measured(options: argparse.Namespace, row: str) -> Facts | None:

@@ -171,7 +171,7 @@ def _section_at(kind: type[BaseModel], location: Iterable[str]) -> type[BaseMode
 
 
 def to_toml(settings: Settings) -> str:
-    """The settings, fully resolved, as TOML with each field's documentation above it. None values are left out."""
+    """The settings, fully resolved, as TOML with each field's documentation above it; one without a value is a comment."""
     document = tomlkit.document()
     _write_table(settings, document)
     return tomlkit.dumps(document)
@@ -184,11 +184,12 @@ def _write_table(settings: Settings, table: Any) -> None:
         if isinstance(value, Settings):
             sections.append((name, value))
             continue
-        if value is None:
-            continue
         if field.description:
             for line in field.description.strip().splitlines():
                 table.add(tomlkit.comment(line.strip()))
+        if value is None:
+            table.add(tomlkit.comment(f"{name} ="))
+            continue
         table.add(name, tomlkit.item(settings.model_dump(mode="json", include={name})[name]))
     for name, value in sections:
         inner = tomlkit.table()

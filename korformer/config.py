@@ -171,7 +171,7 @@ def _section_at(kind: type[BaseModel], location: Iterable[str]) -> type[BaseMode
 
 
 def to_toml(settings: Settings) -> str:
-    """The settings, fully resolved, as TOML with each field's documentation above it; a comment where it has no value."""
+    """The settings, fully resolved, as TOML, each field below its documentation; a comment where it has no value."""
     document = tomlkit.document()
     _write_table(settings, document)
     return tomlkit.dumps(document)

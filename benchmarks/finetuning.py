@@ -21,8 +21,8 @@ windows are as long as korquad's, is not: it begins with new weights.
 All neural rows of a task have the same training examples (a fixed random choice of at most --examples), budget of
 tokens, batch and validation examples, for each seed, and train in bf16. The Reformers have the learning rate that
 korformer gives their weights, dense the one that suits it. The model of the last step is measured: nothing is chosen on
-the validation data. The data are KorQuAD 1.0, questions of KorQuAD 2.1 on long articles (longqa), NSMC, KLUE-NER, KMOU-
-NER and KorSTS, in files named as in `DATA`; splits other than the test side of NSMC are not the official ones, and
+the validation data. The data are KorQuAD 1.0, questions of KorQuAD 2.1 on long articles (longqa), NSMC, KLUE-NER,
+KMOU-NER and KorSTS, in files named as in `DATA`; splits other than the test side of NSMC are not the official ones, and
 figures are not comparable with published ones.
 """
 

@@ -158,7 +158,7 @@ class SupervisedCourse(Course):
         facts = task.learn(every, request.task)  # all of them: a rare label is known though no chosen example has it
         train = chosen_examples(every, request.data.max_train)
         valid = chosen_examples(task.read(request.valid, request.task), request.data.max_valid)
-        reader = Reader(vocabulary=request.vocabulary, max_tokens=max_tokens, causal=request.model.causal)
+        reader = Reader(vocabulary=request.vocabulary, max_tokens=max_tokens)
         self.solver = task.solver(request.task, facts, reader)
         problems = Problems()
         self.solver.check(train, problems)

@@ -27,11 +27,7 @@ def loaded_solver(
         raise ModelDirectoryError(error.what, where=str(loaded.path)) from error
     longest = loaded.model.config.max_seq_len
     _check_window(max_tokens, longest)
-    reader = Reader(
-        vocabulary=loaded.vocabulary,
-        max_tokens=max_tokens or min(described.max_tokens, longest),
-        causal=loaded.model.config.causal,
-    )
+    reader = Reader(vocabulary=loaded.vocabulary, max_tokens=max_tokens or min(described.max_tokens, longest))
 
     def solver_with(given: Mapping[str, Any]) -> Solver[ExampleT, Any]:
         chosen: Settings = build(task.settings, {**settings.model_dump(), **given}, where="--set")

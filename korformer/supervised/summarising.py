@@ -48,8 +48,7 @@ class SummarySolver(Solver[ExampleT, PredictionT]):
 
     def head_scores(self, model: ReformerModel, hidden_WLD: Tensor, batch: Batch) -> Tensor:
         """Scores (W, S) float32 of a batch's windows."""
-        lengths_W1 = batch.lengths[:, None].to(hidden_WLD.device)
-        mean_WD = hidden_WLD.sum(dim=1) / lengths_W1  # hidden states beyond a window's end are zero
+        mean_WD = hidden_WLD.sum(dim=1) / batch.lengths[:, None]  # hidden states beyond a window's end are zero
         scores: Tensor = model.heads[self.head](mean_WD).float()
         return scores
 

@@ -67,12 +67,10 @@ class Reader:
     Attributes:
         vocabulary: the model's.
         max_tokens: most tokens of a window, special ones included.
-        causal: the model is a decoder: a token sees those before it only.
     """
 
     vocabulary: Vocabulary
     max_tokens: int
-    causal: bool
 
 
 class Solver(ABC, Generic[ExampleT, PredictionT]):

@@ -61,7 +61,7 @@ def model_of(directory: Path, task: SupervisedTask[Any], facts: dict[str, Any], 
         "attention": "full",
     }
     settings = task.settings()
-    reader = Reader(vocabulary=vocabulary, max_tokens=max_tokens, causal=False)
+    reader = Reader(vocabulary=vocabulary, max_tokens=max_tokens)
     heads: dict[str, HeadSpec] = dict(task.solver(settings, facts, reader).heads)
     model = ReformerModel(ModelConfig.model_validate(shape), vocabulary.size, heads)
     model.initialise(1)

@@ -44,6 +44,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 CUDA = torch.device("cuda:0")
 META = torch.device("meta")
 
+_NEEDED = (
+    (torch.autograd, "_engine_run_backward"),
+    (torch._C, "_dispatch_get_all_op_names"),
+    (torch._C, "_set_mkldnn_enabled"),
+    (torch._C, "_dispatch_has_kernel_for_dispatch_key"),
+    (torch.Tensor, "_make_wrapper_subclass"),
+    (torch.library.Library, "_destroy"),
+)
+MISSING = [name for owner, name in _NEEDED if not hasattr(owner, name)]
+"""What the torch that is installed lacks of what this needs."""
+
 LOWER_PRECISION = frozenset({
     "_convolution", "_scaled_dot_product_flash_attention", "_thnn_fused_gru_cell", "_thnn_fused_lstm_cell",
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "conv1d", "conv2d", "conv3d",

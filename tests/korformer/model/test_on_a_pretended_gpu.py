@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from model_variants import VOCABULARY
 from model_variants import make as make_variant
+from pretended_cuda import MISSING, OnDevice, PretendedGpu, PretendedGpuError, on_cpu, pretended_cuda
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -27,21 +28,11 @@ from korformer.text.wordpiece import VocabularySettings, train_vocabulary
 from korformer.training.engine import Engine, StepResult, TrainingData
 from korformer.training.settings import run_settings
 
-NEEDED = (
-    (torch.autograd, "_engine_run_backward"),
-    (torch._C, "_dispatch_get_all_op_names"),
-    (torch._C, "_set_mkldnn_enabled"),
-    (torch._C, "_dispatch_has_kernel_for_dispatch_key"),
-    (torch.Tensor, "_make_wrapper_subclass"),
-    (torch.library.Library, "_destroy"),
-)
-MISSING = [name for owner, name in NEEDED if not hasattr(owner, name)]
-if MISSING:
-    pytest.skip(f"this torch has no {', '.join(MISSING)}", allow_module_level=True)
 if torch.cuda.is_available():
     pytest.skip("there is a GPU", allow_module_level=True)
 
-from pretended_cuda import OnDevice, PretendedGpu, PretendedGpuError, on_cpu, pretended_cuda  # noqa: E402
+if MISSING:
+    pytest.skip(f"this torch has no {', '.join(MISSING)}", allow_module_level=True)
 
 DRAW = TrainingDraw(seed=0, step=1, samples=range(2))
 KINDS: dict[str, dict[str, Any]] = {

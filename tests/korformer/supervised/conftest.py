@@ -27,7 +27,7 @@ def vocabulary() -> Vocabulary:
 
 @pytest.fixture
 def reader(vocabulary: Vocabulary) -> Reader:
-    return Reader(vocabulary=vocabulary, max_tokens=64, causal=False)
+    return Reader(vocabulary=vocabulary, max_tokens=64)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def test_a_text_stands_between_cls_and_sep(reader: Reader) -> None:
 
 
 def test_a_long_text_is_read_in_windows_that_lose_nothing(vocabulary: Vocabulary) -> None:
-    reader = Reader(vocabulary=vocabulary, max_tokens=16, causal=False)
+    reader = Reader(vocabulary=vocabulary, max_tokens=16)
     text = "사람들은 천천히 걸었다. " * 20
     windows = single_windows([text], reader, [None])
     assert len(windows) > 3

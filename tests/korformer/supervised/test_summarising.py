@@ -17,7 +17,7 @@ from korformer.text.vocabulary import Vocabulary
 def test_the_head_reads_the_mean_of_a_windows_tokens(
     vocabulary: Vocabulary, shaped: Callable[..., ModelConfig], causal: bool
 ) -> None:
-    reader = Reader(vocabulary=vocabulary, max_tokens=64, causal=causal)
+    reader = Reader(vocabulary=vocabulary, max_tokens=64)
     solver = ClassifySolver(ClassifySettings(), ["가", "나", "다"], reader)
     model = ReformerModel(shaped(causal=causal, segments=0), vocabulary.size, solver.heads)
     model.initialise(1)

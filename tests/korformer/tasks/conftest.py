@@ -17,7 +17,7 @@ def vocabulary() -> Vocabulary:
 
 @pytest.fixture
 def reader(vocabulary: Vocabulary) -> Reader:
-    return Reader(vocabulary=vocabulary, max_tokens=32, causal=False)
+    return Reader(vocabulary=vocabulary, max_tokens=32)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def example(answer: str, text: str = TEXT, start: int | None = None) -> KorquadE
 
 
 def solver(vocabulary: Vocabulary, max_tokens: int = 512, **settings: int | None) -> KorquadSolver:
-    reader = Reader(vocabulary=vocabulary, max_tokens=max_tokens, causal=False)
+    reader = Reader(vocabulary=vocabulary, max_tokens=max_tokens)
     return KorquadSolver(KorquadSettings.model_validate(settings), reader)
 
 

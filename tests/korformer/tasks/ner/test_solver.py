@@ -55,7 +55,7 @@ def vocabulary() -> Vocabulary:
 
 
 def solver(vocabulary: Vocabulary, max_tokens: int = 256, **settings: Any) -> NerSolver:
-    reader = Reader(vocabulary=vocabulary, max_tokens=max_tokens, causal=False)
+    reader = Reader(vocabulary=vocabulary, max_tokens=max_tokens)
     return NerSolver(NerSettings.model_validate(settings), LABELS, reader)
 
 

@@ -152,14 +152,29 @@ def _cell(value: float, span: tuple[float, float] | None) -> str:
 def _worst(
     solver: Solver[Any, Any], examples: Sequence[Example], predictions: Sequence[Any], most: int
 ) -> tuple[Passage, ...]:
-    """The examples with the lowest scores, those that come first before others of the same score; no right ones."""
+    """The examples with the lowest scores; no right ones."""
     scores = solver.scores(examples, predictions) if most else []
-    order = sorted(range(len(scores)), key=lambda number: (scores[number], number))
     return tuple(
         Passage(
             title=f"{examples[number].place}: {scores[number]:.2f}",
             lines=tuple(solver.context(examples[number], predictions[number]).split("\n")),
         )
-        for number in order[:most]
+        for number in lowest(scores, most)
         if scores[number] < 1
     )
+
+
+def lowest(scores: Sequence[float], most: int) -> list[int]:
+    """Numbers of the lowest scores, in rising order.
+
+    Of scores that are the same, where not all have room, some at equal distances: neighbours, such as the questions of
+    one text, often fail for one reason.
+    """
+    order = sorted(range(len(scores)), key=lambda number: (scores[number], number))
+    if most >= len(order):
+        return order
+    edge = scores[order[most]]
+    below = [number for number in order if scores[number] < edge]
+    same = [number for number in order if scores[number] == edge]
+    room = most - len(below)
+    return below + [same[place * len(same) // room] for place in range(room)]

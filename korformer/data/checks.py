@@ -20,13 +20,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from korformer.data.passages import PASSAGE_TOKENS, Found, Lines, document_hashes, passage_hashes, texts
+from korformer.data.passages import (
+    PASSAGE_TOKENS,
+    Found,
+    Lines,
+    document_hashes,
+    passage_documents,
+    passage_hashes,
+    texts,
+)
 from korformer.data.token_store import TokenStore
 from korformer.errors import InputError, KorformerError
 from korformer.events import Listener, Notice, Progress, ignore
 from korformer.storage import read_json, write_json
 
-_VERSION = 1
+_VERSION = 2
 GIANT_TOKENS = 1 << 20
 TINY_TOKENS = 10
 """[CLS] and [SEP] included."""
@@ -91,12 +99,16 @@ class Overlap:
     Attributes:
         documents, shared_documents: of the held-out text, and those of them that are in the training text whole.
         passages, shared_passages: of the held-out text (all, or a sample), and those that are in the training text.
+        touched_documents: held-out documents that have such passages.
+        most_shared: how the one that has most of them begins.
     """
 
     documents: int
     shared_documents: int
     passages: int
     shared_passages: int
+    touched_documents: int
+    most_shared: str
 
 
 def check_data(
@@ -130,7 +142,9 @@ def check_data(
         facts = _kept(CorpusFacts, cache, (store,), lambda store=store: corpus_facts(store, vocabulary, listen))
         problems += [where + problem for problem in corpus_problems(facts)]
         if valid is not None:
-            shared = _kept(Overlap, cache, (store, valid), lambda store=store: overlap(store, valid, listen))
+            shared = _kept(
+                Overlap, cache, (store, valid), lambda store=store: overlap(store, valid, vocabulary, listen)
+            )
             problems += [where + problem for problem in overlap_problems(shared)]
     if strict and problems:
         raise InputError("; ".join(problems), where="the data", hint="Mend the corpus, or train without --strict.")
@@ -176,7 +190,10 @@ def overlap_problems(shared: Overlap) -> list[str]:
         )
     if shared.shared_passages > MOST_SHARED_PASSAGES * shared.passages:
         share = shared.shared_passages / shared.passages
-        problems.append(f"{share:.1%} of the held-out passages of {PASSAGE_TOKENS} tokens are in the training text")
+        problems.append(
+            f"{share:.1%} of the held-out passages of {PASSAGE_TOKENS} tokens are in the training text, in "
+            f"{shared.touched_documents:,} of {shared.documents:,} documents; most of them in {shared.most_shared!r}"
+        )
     return problems
 
 
@@ -215,7 +232,7 @@ def corpus_facts(store: TokenStore, vocabulary: TokenTexts, listen: Listener = i
     )
 
 
-def overlap(train: TokenStore, valid: TokenStore, listen: Listener = ignore) -> Overlap:
+def overlap(train: TokenStore, valid: TokenStore, vocabulary: TokenTexts, listen: Listener = ignore) -> Overlap:
     """Look for the held-out text in the training text."""
     documents, passages = Found(), Found()
     for block in texts(valid):
@@ -226,11 +243,18 @@ def overlap(train: TokenStore, valid: TokenStore, listen: Listener = ignore) -> 
     for block in texts(train, _progress(train, listen)):
         documents.look(document_hashes(block))
         passages.look(passage_hashes(block))
+    shared = [
+        np.bincount(passage_documents(block)[passages.came(passage_hashes(block))], minlength=len(block.begins))
+        for block in texts(valid)
+    ]
+    counts_D = np.concatenate(shared)
     return Overlap(
         documents=documents.wanted,
         shared_documents=documents.found,
         passages=passages.wanted,
         shared_passages=passages.found,
+        touched_documents=int((counts_D > 0).sum()),
+        most_shared=_beginning(valid, int(counts_D.argmax()), vocabulary) if counts_D.any() else "",
     )
 
 
@@ -254,6 +278,12 @@ def _guess(piece: bytes) -> str:
     if lead == 0xE3:
         return "ㅋ"
     return "é" if 0xC3 <= lead <= 0xDF else ""
+
+
+def _beginning(store: TokenStore, number: int, vocabulary: TokenTexts) -> str:
+    """How a document begins: its title, where it has one."""
+    text = vocabulary.decode(store.document(number)[:PASSAGE_TOKENS].tolist(), skip_special_tokens=True)
+    return _shown(text.strip().partition("\n")[0])
 
 
 def _are(count: int) -> str:

@@ -96,6 +96,12 @@ def passage_hashes(block: Block) -> Hashes:
     return mixed(values[document[: len(values)] == document[PASSAGE_TOKENS - 1 :]])
 
 
+def passage_documents(block: Block) -> NDArray[np.int64]:
+    """The document of each hash of `passage_hashes`, by its number in the block."""
+    lengths = block.ends - block.begins
+    return np.repeat(np.arange(len(lengths)), np.maximum(0, lengths - PASSAGE_TOKENS + 1))
+
+
 class Found:
     """Which of some hashes come in a stream of others."""
 
@@ -130,6 +136,10 @@ class Found:
         places = np.minimum(np.searchsorted(self._wanted, likely), max(0, len(self._wanted) - 1))
         if len(self._wanted):
             self._found[places[self._wanted[places] == likely]] = True
+
+    def came(self, hashes: Hashes) -> NDArray[np.bool_]:
+        """Which of these are looked for and were in the stream."""
+        return np.isin(hashes, self._wanted[self._found])
 
 
 @dataclass(frozen=True, kw_only=True)

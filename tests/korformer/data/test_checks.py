@@ -56,7 +56,7 @@ def test_good_data_is_not_spoken_of(make: Any, words: Vocabulary) -> None:
 
 def test_held_out_documents_and_passages_in_the_training_text_are_counted(make: Any, words: Vocabulary) -> None:
     train, valid = make([*TEXTS[:50], text(900) + "\n" + TEXTS[55]]), make([*TEXTS[50:], TEXTS[3], TEXTS[4]])
-    found = overlap(train, valid)
+    found = overlap(train, valid, words)
     assert (found.documents, found.shared_documents) == (12, 2)
     ids = [passage for store in (train, valid) for passage in [store_passages(store)]]
     assert found.passages == len(set(ids[1]))
@@ -64,15 +64,25 @@ def test_held_out_documents_and_passages_in_the_training_text_are_counted(make: 
     told, _ = problems(words, train, valid)
     assert told[0].startswith("2 of the 12 held-out documents are in the training text")
     assert "of the held-out passages of 32 tokens" in told[1]
+    in_training = set(ids[0])
+    counts = [
+        sum(passage in in_training for passage in passages_of(valid, number)) for number in range(valid.documents)
+    ]
+    assert found.touched_documents == sum(count > 0 for count in counts)
+    assert f"in {found.touched_documents} of 12 documents; most of them in {found.most_shared!r}" in told[1]
+    most = [*TEXTS[50:], TEXTS[3], TEXTS[4]][counts.index(max(counts))]
+    assert most.startswith(found.most_shared.removesuffix("…"))
+
+
+def passages_of(store: TokenStore, number: int) -> list[tuple[int, ...]]:
+    """Those of one document, by their definition."""
+    ids = store.document(number).tolist()
+    return [tuple(ids[place : place + PASSAGE_TOKENS]) for place in range(len(ids) - PASSAGE_TOKENS + 1)]
 
 
 def store_passages(store: TokenStore) -> list[tuple[int, ...]]:
-    """The definition."""
-    found = []
-    for number in range(store.documents):
-        ids = store.document(number).tolist()
-        found += [tuple(ids[place : place + PASSAGE_TOKENS]) for place in range(len(ids) - PASSAGE_TOKENS + 1)]
-    return found
+    """Those of all documents."""
+    return [passage for number in range(store.documents) for passage in passages_of(store, number)]
 
 
 def test_hashes_tell_documents_passages_and_order_apart(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +100,13 @@ def test_hashes_tell_documents_passages_and_order_apart(make: Any, monkeypatch: 
         assert len(set(every.tolist())) == len(set(defined))
 
 
-def test_a_sample_of_passages_tells_about_the_same(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_of_passages_tells_about_the_same(
+    make: Any, words: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train, valid = make(TEXTS), make([*TEXTS[:30], *(text(number) for number in range(100, 130))])
-    whole = overlap(train, valid)
+    whole = overlap(train, valid, words)
     monkeypatch.setattr(passages, "_WANTED", 800)
-    part = overlap(train, valid)
+    part = overlap(train, valid, words)
     assert part.passages == 800 < whole.passages
     assert abs(part.shared_passages / part.passages - whole.shared_passages / whole.passages) < 0.06
 

@@ -339,20 +339,25 @@ def cell(facts: Facts | None, data: TaskData) -> str:
     return " / ".join(shown)
 
 
-def table(options: argparse.Namespace) -> str:
-    """Every task with every system, as Markdown."""
+def table(rows: Mapping[str, Facts | None]) -> str:
+    """Every task with every system, as Markdown.
+
+    Args:
+        rows: what each of `all_rows` came to; None where it is not there.
+    """
     head = ("task", "figures, %", *NEURAL, "decoder", "linear SVM", "linear SVM, all data")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, data in DATA.items():
-        cells = [cell(measured(options, f"{name}/{system}"), data) for system in NEURAL]
-        cells += [cell(measured(options, f"{name}/{system}"), data) if system in data.more else "" for system in OTHER]
+        cells = [cell(rows[f"{name}/{system}"], data) for system in NEURAL]
+        cells += [cell(rows[f"{name}/{system}"], data) if system in data.more else "" for system in OTHER]
         lines.append("| " + " | ".join([name, " / ".join(data.figures), *cells]) + " |")
-    windows = measured(options, "longqa/windows")
+    windows = rows["longqa/windows"]
     if windows is not None:
-        lines += ["", "| longqa | F1 | questions/s |\n|---|---:|---:|"]
+        figures = ("f1", "exact_match", "examples_per_second")
+        lines += ["", "| longqa | F1 | exact match | questions/s |\n|---|---:|---:|---:|"]
         for kind, shown in (("whole", "whole documents"), ("windows", f"windows of {windows['window']} tokens")):
-            f1, pace = (statistics.fmean(one[key] for one in windows[kind]) for key in ("f1", "examples_per_second"))
-            lines.append(f"| {shown} | {f1:.1f} | {pace:.2f} |")
+            f1, exact, pace = (statistics.fmean(one[name] for one in windows[kind]) for name in figures)
+            lines.append(f"| {shown} | {f1:.1f} | {exact:.1f} | {pace:.2f} |")
     return "\n".join(lines)
 
 
@@ -380,8 +385,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InterruptedRun as error:
             print(error, file=sys.stderr)
             return error.exit_code
-    print(table(options))
-    missing = [row for row in all_rows() if measured(options, row) is None]
+    figures = {row: measured(options, row) for row in all_rows()}
+    print(table(figures))
+    missing = [row for row, facts in figures.items() if facts is None]
     if missing:
         print(f"not there yet: {', '.join(missing)}", file=sys.stderr)
     if options.output is not None:
@@ -391,9 +397,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = {
             key: str(value)
             for key, value in vars(options).items()
-            if key not in ("data", "model", "decoder", "out", "output")
+            if key not in ("rows", "data", "model", "decoder", "out", "only_table", "output")
         }
-        figures = {row: measured(options, row) for row in all_rows()}
         models = {"pretrained": options.model.name, "decoder": options.decoder.name}
         facts = {"models": models, "options": asked, "environment": environment(), "rows": figures}
         options.output.parent.mkdir(parents=True, exist_ok=True)

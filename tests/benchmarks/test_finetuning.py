@@ -101,5 +101,16 @@ def test_the_table_has_means_deviations_and_gaps(tmp_path: Path) -> None:
     (chosen.out / "nsmc" / "svm.json").write_text('{"accuracy": 0.8}', encoding="utf-8")
     assert cell(measured(chosen, "nsmc/scratch"), DATA["nsmc"]) == "71.2 ± 1.2"
     assert cell({"mean": {"f1": 61.25, "exact_match": 0.5}, "deviation": {}}, DATA["korquad"]) == "61.2 / 0.5"
-    row = next(line for line in table(chosen).splitlines() if line.startswith("| nsmc"))
+    row = next(
+        line
+        for line in table({row: measured(chosen, row) for row in all_rows()}).splitlines()
+        if line.startswith("| nsmc")
+    )
     assert row == "| nsmc | accuracy | - | 71.2 ± 1.2 | - | - | 80.0 | - |"
+
+
+def test_the_table_in_the_docs_is_that_of_the_figures() -> None:
+    root = Path(__file__).parents[2]
+    figures = json.loads((root / "benchmarks" / "results" / "finetuning.json").read_text(encoding="utf-8"))
+    text = (root / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    assert all(block in text for block in table(figures["rows"]).split("\n\n"))

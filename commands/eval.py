@@ -134,11 +134,11 @@ def _refuse_without_use(task: str, line: typer.Context) -> None:
 
     without_use = tasks.options_without_use(task)
     given = [
-        max(parameter.opts, key=len)
+        "/".join(name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--"))
         for parameter in line.command.params
         if parameter.name is not None
         and getattr(line.get_parameter_source(parameter.name), "name", None) == "COMMANDLINE"
         and without_use.intersection(parameter.opts)
     ]
     if given:
-        raise UsageError(f"{' and '.join(given)} say nothing to it", where=f"--task {task}", hint="Leave that out.")
+        raise UsageError(f"does not use {' and '.join(given)}", where=f"--task {task}", hint="Leave that out.")

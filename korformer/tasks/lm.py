@@ -95,7 +95,7 @@ def _evaluate_encoder(request: EvalRequest, loaded: LoadedModel, documents: Docu
     }
     without_use = [name for name, is_given in given.items() if is_given]
     if without_use:
-        raise UsageError(f"{' and '.join(without_use)} say nothing to an encoder", where=str(request.checkpoint))
+        raise UsageError(f"an encoder does not use {' and '.join(without_use)}", where=str(request.checkpoint))
     settings = build(MaskedSettings, request.options, where="--set")
     texts = itertools.islice(documents, request.max_documents)
     figures = measure_masked(loaded, texts, settings, listen)

@@ -103,8 +103,8 @@ def test_an_encoder_that_learnt_pairs_is_asked_for_them_too(
     ("objective", "options", "words"),
     [
         ("rtd", [], "was trained for objective rtd, of which the directory does not hold all"),
-        ("mlm", ["--window", "32"], "--window say nothing to an encoder"),
-        ("mlm", ["--weights", "int8", "--no-context"], "--weights and --no-context say nothing to an encoder"),
+        ("mlm", ["--window", "32"], "an encoder does not use --window"),
+        ("mlm", ["--weights", "int8", "--no-context"], "an encoder does not use --weights and --no-context"),
         ("mlm", ["--set", "by_context=false"], "by_context"),
     ],
 )

@@ -339,8 +339,8 @@ def test_an_option_that_says_nothing_to_a_task_is_refused(
     data = [] if task == "passkey" else ["--data", gold]
     left, out, err = run(capsys, "--task", task, "-m", korquad, *data, option)
     assert (left, out) == (2, "")
-    assert f"--task {task}: --" in err
-    assert "say nothing to it" in err
+    assert f"--task {task}: does not use --" in err
+    assert option.split("=", maxsplit=1)[0] in err
 
 
 @pytest.mark.parametrize("setting", ["lengths=[]", "depths=[]", "depths=[2]"])

@@ -48,8 +48,11 @@ MAY_CHANGE = frozenset(
     )
 )  # fmt: skip
 """Settings that a resumed run may have otherwise than before."""
-COURSE = frozenset({"training.learning_rate", "training.warmup_steps", "training.clip"})
-"""Settings that it may have otherwise too, as one that diverged needs; they change what it comes to, which is told."""
+COURSE = frozenset(
+    f"training.{name}" for name in ("learning_rate", "warmup_steps", "schedule", "fall_share", "final_share", "clip")
+)
+"""Settings that it may have otherwise too, as one that diverged or has come to a halt needs; they change what it comes
+to, which is told."""
 STEP_SIZE = frozenset({"training.batch_size", "training.accumulate"})
 """Settings of which a resumed run keeps the product, the sequences of a step: how they are cut into passes changes
 rounding only."""

@@ -250,6 +250,19 @@ def test_a_run_that_diverged_goes_on_more_slowly(data: TrainingData, tmp_path: P
     assert [event.step for event in heard if isinstance(event, Step)] == [3, 4]
 
 
+def test_the_end_of_a_trapezoid_is_chosen_on_the_way(data: TrainingData, tmp_path: Path) -> None:
+    def rates(run: Path, **training: Any) -> list[float]:
+        heard: list[Event] = []
+        chosen = {"schedule": "trapezoid", "warmup_steps": 1, **training}
+        pretrain(settings(**chosen), data, run, listen=heard.append)
+        return [event.learning_rate for event in heard if isinstance(event, Step)]
+
+    whole = rates(tmp_path / "whole", steps=6, fall_share=0.5)
+    assert whole[2] > whole[3]
+    first = rates(tmp_path / "parts", steps=3, schedule="constant")
+    assert first + rates(tmp_path / "parts", steps=6, fall_share=0.5) == whole
+
+
 def test_another_held_out_text_is_told(data: TrainingData, tmp_path: Path) -> None:
     run = pretrain(settings(steps=2), data, tmp_path / "run")
     other = build_store(["다른 글이다.", "또 다른 글이다."], data.vocabulary, tmp_path / "other")

@@ -101,6 +101,10 @@ def command(
     path = output or Path("checkpoints") / f"{objective}-{preset or (config.stem if config else 'model')}"
     if as_json and not dry_run:
         raise UsageError("is for --dry-run only", where="--json", hint="`korformer runs --json` tells what a run does.")
+    if resume is Resume.never:  # before the text is read, which may take long
+        from korformer.training.run_directory import RunDirectory
+
+        RunDirectory(path).require_new()
     if dry_run:
         if strict:
             raise UsageError("is not for --dry-run, which does not read all of the data", where="--strict")

@@ -115,9 +115,9 @@ class Trainer:
 
     def _check(self, *, resume: bool) -> None:
         """Refuse what would not be this run."""
+        if not resume:
+            self.run_directory.require_new()
         if self.run_directory.holds_run():
-            if not resume:
-                raise UsageError("holds a run already", where=str(self.path), hint="Choose another -o, or resume it.")
             changed = self.run_directory.check_settings(self.settings)
             if changed:
                 self.listen(Notice(text=f"the run goes on otherwise: {'; '.join(changed)}", level="warning"))

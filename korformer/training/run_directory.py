@@ -130,6 +130,15 @@ class RunDirectory:
         before = read_toml(self.path / SETTINGS_NAME)
         return settings_differences(before, settings, may_change=MAY_CHANGE, told=COURSE, where=self.path)
 
+    def require_new(self) -> None:
+        """Refuse a folder that holds a run.
+
+        Raises:
+            UsageError: it does.
+        """
+        if self.holds_run():
+            raise UsageError("holds a run already", where=str(self.path), hint="Choose another -o, or resume it.")
+
     def require_unused(self) -> None:
         """Refuse a folder that holds a model, or anything else whose name a run's file has, and no run.
 

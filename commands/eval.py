@@ -40,10 +40,7 @@ def command(
         typer.Option("--predictions", metavar="OUT", help="Write the model's predictions to this new file."),
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as doc_stride=128."),
-    ] = None,
+    assignments: options.TaskSettings = None,
     hashes: options.Hashes = None,
     weights: Annotated[
         str | None,
@@ -57,10 +54,7 @@ def command(
         int | None,
         typer.Option("--max-documents", "--max-examples", min=1, help="Stop after this many documents or examples."),
     ] = None,
-    window: Annotated[
-        int | None,
-        typer.Option("--window", min=2, help="Most tokens of context; by default as in training, or the model's."),
-    ] = None,
+    window: options.Window = None,
     context: Annotated[
         bool, typer.Option("--context/--no-context", help="lm: also predict late tokens with their context cut short.")
     ] = True,
@@ -82,7 +76,6 @@ def command(
     from korformer.commands import checkpoint
     from korformer.commands.console import reporting
     from korformer.commands.report import show, write_predictions
-    from korformer.config import parse_assignments
     from korformer.evaluation.report import EvalRequest
     from korformer.storage import check_new
 
@@ -99,10 +92,7 @@ def command(
         raise UsageError("standard input can be read only once", where="--data, --score")
     if predictions is not None:
         check_new(predictions)
-    settings = parse_assignments(assignments or [])
-    # korformer finetune wants the section's name before the key; here it may stand.
-    section = settings.pop(task, {})
-    settings = {**settings, **section} if isinstance(section, dict) else {**settings, task: section}
+    settings = options.task_settings(assignments, task)
     request = EvalRequest(
         checkpoint=None if score is not None and model is None else checkpoint.resolve(model),
         data=sources,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -25,9 +25,30 @@ Weights = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="Where the model works: auto (a GPU where there is one), cpu or cuda.")
 ]
+Window = Annotated[
+    int | None,
+    typer.Option("--window", min=2, help="Most tokens of context; by default as in training, or the model's."),
+]
+TaskSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as doc_stride=128."),
+]
 ModelOrShipped = Annotated[
     Path | None, typer.Option("-m", "--model", help="Model directory; by default the weights that ship.")
 ]
+
+
+def task_settings(assignments: list[str] | None, task: str) -> dict[str, Any]:
+    """The settings of a task that `--set` names, with the section's name before the key, as `finetune` has it, or bare.
+
+    Raises:
+        UsageError: one has no value, or is given twice.
+    """
+    from korformer.config import parse_assignments
+
+    settings = parse_assignments(assignments or [])
+    section = settings.pop(task, {})
+    return {**settings, **section} if isinstance(section, dict) else {**settings, task: section}
 
 
 def check_weights(weights: str) -> Precision:

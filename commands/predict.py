@@ -30,7 +30,9 @@ def command(
     model: Annotated[
         Path | None, typer.Option("-m", "--model", metavar="DIR", help="Model directory that `finetune` has made.")
     ] = None,
+    assignments: options.TaskSettings = None,
     hashes: options.Hashes = None,
+    window: options.Window = None,
     device: options.Device = "auto",
 ) -> None:
     """Answer one's own text: labels, entities, answers or scores, whatever the model was fine-tuned for."""
@@ -46,7 +48,8 @@ def command(
     path = checkpoint.resolve(model)
     loaded = load_model(path, n_hashes=hashes, device=device)
     described = task_of(loaded)
-    predictor = trainable(described.name if described is not None else "lm").predictor(loaded)
+    task = described.name if described is not None else "lm"
+    predictor = trainable(task).predictor(loaded, window, options.task_settings(assignments, task))
     for answer in predict(predictor, _groups(files or ["-"])):
         sys.stdout.write(json.dumps(finite(answer), ensure_ascii=False, allow_nan=False) + "\n")
         sys.stdout.flush()

@@ -15,7 +15,7 @@ from korformer.config import Settings, build
 from korformer.data.packing import Packs
 from korformer.data.store import cached_store, default_cache
 from korformer.errors import KorformerError, ModelDirectoryError, UsageError
-from korformer.evaluation.language_model import evaluate_lm
+from korformer.evaluation.language_model import LmSettings, evaluate_lm
 from korformer.evaluation.result import COMPARABLE, NOT_COMPARABLE
 from korformer.events import Listener, ignore
 from korformer.objectives import BatchLoss, Learner, objective_named
@@ -160,12 +160,13 @@ class LmPredictor:
 
     Args:
         loaded: a language model.
+        window: most tokens of context; the model's own number if None.
 
     Raises:
         UsageError: it is an encoder.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, window: int | None = None) -> None:
         if not loaded.model.config.causal:
             raise UsageError(
                 "an encoder that was not fine-tuned for a task has nothing to say about a text",
@@ -173,12 +174,13 @@ class LmPredictor:
                 hint="korformer finetune makes a model that has.",
             )
         self._loaded = loaded
+        self._settings = LmSettings(window=window, by_context=False)
 
     def __call__(self, lines: Sequence[Line]) -> list[dict[str, Any]]:
         """Text, bits per character, perplexity and number of tokens of each line."""
         answers = []
         for _, line in lines:
-            result = evaluate_lm(self._loaded.model, self._loaded.vocabulary, [line])
+            result = evaluate_lm(self._loaded.model, self._loaded.vocabulary, [line], self._settings)
             figures = result.metrics()
             answers.append({"text": line, **{name: figures[name] for name in (result.label, "perplexity", "tokens")}})
         return answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from korformer.config import build
@@ -33,18 +33,22 @@ class SupervisedPredictor:
     Args:
         task: which.
         loaded: a model that was fine-tuned for it.
+        max_tokens: of a window; as in its training where it is not given.
+        options: settings of the task that are to be other than in its training.
 
     Raises:
-        ModelDirectoryError: it was not.
+        ModelDirectoryError, UsageError: as of `SupervisedTask.loaded_solver`.
     """
 
-    def __init__(self, task: SupervisedTask[Any], loaded: LoadedModel) -> None:
+    def __init__(
+        self, task: SupervisedTask[Any], loaded: LoadedModel, max_tokens: int | None, options: Mapping[str, Any]
+    ) -> None:
         self._task = task
         self._model = loaded.model
-        self._solver = task.loaded_solver(loaded)
+        self._solver = task.loaded_solver(loaded, max_tokens, options)
         described = task_of(loaded)
         assert described is not None
-        self._settings = build(task.settings, described.settings)
+        self._settings = build(task.settings, {**described.settings, **options}, where="--set")
 
     def __call__(self, lines: list[Line]) -> list[dict[str, Any]]:
         """A JSON object for each line, as `Solver.describe` makes it, with "id" in front where the line gives one."""

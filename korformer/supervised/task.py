@@ -257,11 +257,15 @@ class SupervisedTask(ABC, Generic[ExampleT]):
 
         return SupervisedCourse(self, request, listen)
 
-    def predictor(self, loaded: LoadedModel) -> Predictor:
-        """A model that was fine-tuned for the task, ready for one's own text. Errors as of `loaded_solver`."""
+    def predictor(
+        self, loaded: LoadedModel, max_tokens: int | None = None, options: Mapping[str, Any] = MappingProxyType({})
+    ) -> Predictor:
+        """A model that was fine-tuned for the task, ready for one's own text. Arguments and errors as of
+        `loaded_solver`.
+        """
         from korformer.supervised.predicting import SupervisedPredictor  # it knows what tasks are
 
-        return SupervisedPredictor(self, loaded)
+        return SupervisedPredictor(self, loaded, max_tokens, options)
 
     def loaded_solver(
         self, loaded: LoadedModel, max_tokens: int | None = None, options: Mapping[str, Any] = MappingProxyType({})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from korformer.config import Settings, nearest
@@ -56,8 +57,10 @@ class Trainable(Protocol):
     def course(self, request: CourseRequest, listen: Listener) -> Course:
         """What a fine-tuning run learns."""
 
-    def predictor(self, loaded: LoadedModel) -> Predictor:
-        """A fine-tuned model that takes one's own text."""
+    def predictor(
+        self, loaded: LoadedModel, max_tokens: int | None = None, options: Mapping[str, Any] = MappingProxyType({})
+    ) -> Predictor:
+        """A fine-tuned model that takes one's own text; settings as of `SupervisedTask.loaded_solver`."""
 
 
 def names() -> list[str]:

@@ -44,9 +44,17 @@ class LanguageModelling:
         """Packs of the text; errors as of `LmCourse`."""
         return LmCourse(request, listen)
 
-    def predictor(self, loaded: LoadedModel) -> LmPredictor:
-        """How probable lines of text are."""
-        return LmPredictor(loaded)
+    def predictor(
+        self, loaded: LoadedModel, max_tokens: int | None = None, options: Mapping[str, Any] = MappingProxyType({})
+    ) -> LmPredictor:
+        """How probable lines of text are.
+
+        Raises:
+            UsageError: there are options, of which this has none, or as of `LmPredictor`.
+        """
+        if options:
+            raise UsageError(f"no such setting of lm: {', '.join(options)}", where="--set", hint="Leave that out.")
+        return LmPredictor(loaded, max_tokens)
 
 
 TASK = LanguageModelling()

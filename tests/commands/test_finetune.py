@@ -221,6 +221,29 @@ def test_lines_are_answered_as_they_come(fine_tuned: Path) -> None:
     program.stdout.close()
 
 
+def test_answers_are_given_by_other_settings_than_in_training(
+    capsys: pytest.CaptureFixture[str], fine_tuned: Path, decoder: Path
+) -> None:
+    Path("own.jsonl").write_text('{"text": ""}\n', encoding="utf-8")
+    assert run(capsys, "predict", "-m", fine_tuned, "own.jsonl")[0] == 3
+    for name in ("empty", "classify.empty"):
+        code, out, err = run(capsys, "predict", "-m", fine_tuned, "own.jsonl", "--set", f"{name}=keep")
+        assert (code, json.loads(out)["text"]) == (0, ""), err
+    for wrong in (("--set", "n_best=2"), ("--window", "8"), ("--window", "100000")):
+        code, out, err = run(capsys, "predict", "-m", fine_tuned, "own.jsonl", *wrong)
+        assert (code, out) == (2, "")
+        assert wrong[1].partition("=")[0] in err
+    Path("long.txt").write_text("등대지기는 아침이면 유리를 닦고 저녁이면 불을 켰다. " * 4 + "\n", encoding="utf-8")
+    whole, short = (
+        json.loads(run(capsys, "predict", "-m", decoder, "long.txt", *window)[1]) for window in ((), ("--window", "16"))
+    )
+    assert whole["tokens"] == short["tokens"]
+    assert whole["bits_per_character"] != short["bits_per_character"]
+    code, _, err = run(capsys, "predict", "-m", decoder, "long.txt", "--set", "n_best=2")
+    assert code == 2
+    assert "n_best" in err
+
+
 def test_what_cannot_be_answered_is_told_with_its_line(
     capsys: pytest.CaptureFixture[str], fine_tuned: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,11 +37,14 @@ def loaded_solver(
     if unfit:
         raise ModelDirectoryError(f"its head {unfit[0]} does not fit its task", where=str(loaded.path))
     solver = solver_with(options)
-    if unfit_heads(solver, loaded):
-        fixed = [name for name, value in options.items() if unfit_heads(solver_with({name: value}), loaded)]
-        named = fixed or list(options)
+    chosen = build(task.settings, {**settings.model_dump(), **options}, where="--set")
+    named = [name for name in options if name in task.fixed and getattr(chosen, name) != getattr(settings, name)]
+    if not named and unfit_heads(solver, loaded):
+        named = [name for name, value in options.items() if unfit_heads(solver_with({name: value}), loaded)]
+        named = named or list(options)
+    if named:
         raise UsageError(
-            f"{', '.join(named)} cannot be other than in training: the head of {loaded.path} has its shape by it",
+            f"{', '.join(named)} cannot be other than in training: the head of {loaded.path} was made for it",
             where="--set",
             hint=f"korformer finetune --set {task.name}.{named[0]}=… makes a model that has it.",
         )

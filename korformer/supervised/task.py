@@ -201,6 +201,7 @@ class SupervisedTask(ABC, Generic[ExampleT]):
         settings: the section's settings; also what the model directory keeps of them.
         recipe: values of the `training` and `data` sections that are the task's own defaults.
         own_text: what `korformer predict` reads, in words, for messages.
+        fixed: settings by which a head learns, though its shape does not hang on them.
     """
 
     name: ClassVar[str]
@@ -208,6 +209,7 @@ class SupervisedTask(ABC, Generic[ExampleT]):
     settings: ClassVar[type[Settings]] = Settings
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     own_text: ClassVar[str] = "a text a line"
+    fixed: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def read(self, sources: Sequence[str], settings: Settings) -> list[ExampleT]:

@@ -229,7 +229,7 @@ def test_answers_are_given_by_other_settings_than_in_training(
     for name in ("empty", "classify.empty"):
         code, out, err = run(capsys, "predict", "-m", fine_tuned, "own.jsonl", "--set", f"{name}=keep")
         assert (code, json.loads(out)["text"]) == (0, ""), err
-    for wrong in (("--set", "n_best=2"), ("--window", "8"), ("--window", "100000")):
+    for wrong in (("--set", "n_best=2"), ("--set", "multi_label=true"), ("--window", "8"), ("--window", "100000")):
         code, out, err = run(capsys, "predict", "-m", fine_tuned, "own.jsonl", *wrong)
         assert (code, out) == (2, "")
         assert wrong[1].partition("=")[0] in err

@@ -44,6 +44,7 @@ class Classify(SupervisedTask[ClassifyExample]):
     summary = "classes of texts: one label or several, long documents too"
     settings = ClassifySettings
     own_text = 'a text a line, or JSON lines {"text": …}'
+    fixed = frozenset({"multi_label"})
 
     def read(self, sources: Sequence[str], settings: Settings) -> list[ClassifyExample]:
         """Texts with labels, from tables or JSON lines."""
